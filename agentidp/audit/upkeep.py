@@ -60,7 +60,7 @@ def read_events_since(
 
 
 def verify_chain(database: OrganizationDatabase, noted_event: EventHash | None = None) -> Verification:
-    """Verify an organization's chain of audit events.
+    """Return whether an organization's chain of audit events is valid, and otherwise where it is broken and why.
 
     :param noted_event: an event that was noted outside the database, and must be in the chain unless it was pruned.
     """

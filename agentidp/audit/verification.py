@@ -45,7 +45,7 @@ MISSING = Verification(0, 0, NO_EVENT, 1, "all events and the head of the chain 
 def verify_events(
     events: Iterable[dict[str, Any]], head: EventHash | None, noted_event: EventHash | None = None
 ) -> Verification:
-    """Verify a chain of audit events.
+    """Return whether a chain of audit events is valid, and otherwise where it is broken and why.
 
     :param events: all events of the chain as JSON, in order.
     :param head: the stored head of the chain, which is its last event; ``None`` if the head is missing.

@@ -57,17 +57,17 @@ class AuthorizationRequest:
 
     @property
     def client_host(self) -> str | None:
-        """The host of the client ID metadata document, by which people recognize the app."""
+        """The host of the client ID metadata document, by which people recognize the app, or ``None`` without one."""
         return None if self.client_uri is None else host_of(self.client_uri)
 
     @property
     def resource(self) -> str:
-        """The identifier of the resource server."""
+        """The identifier of the requested resource server; empty if the request has none."""
         return self.parameters.get("resource", "")
 
     @property
     def scopes(self) -> list[str] | None:
-        """The requested scopes, or ``None`` for all scopes."""
+        """The requested scopes without ``offline_access``, or ``None`` if there are none, which requests all scopes."""
         scopes = read_scopes(self.parameters) or []
         return [scope for scope in scopes if scope != OFFLINE_ACCESS] or None
 

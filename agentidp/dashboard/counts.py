@@ -49,13 +49,13 @@ def build_days(rows: Rows) -> list[DayUsage]:
 
 
 def match_days(days: list[DayUsage], comparison: Comparison, first_usage_day: date | None) -> list[DayUsage | None]:
-    """Return, per day of a period, the day with which it is compared; ``None`` for days before the first usage."""
+    """Return, per day of a period, its earlier day in *days*; ``None`` before the first usage or without such a day."""
     usage_by_day = {day.day: day for day in days if first_usage_day and day.day >= first_usage_day}
     return [usage_by_day.get(day) if day else None for day in comparison.days]
 
 
 def build_usage_by_hour_call(day: date) -> Call:
-    """Return the statement that reads the hours of a day. Pass its rows to :func:`build_hours`."""
+    """Return the statement that reads, for :func:`build_hours`, the usage per hour of a day."""
     return Call("analytics/usage_by_hour", {"first": day, "last": day})
 
 

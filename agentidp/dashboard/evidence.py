@@ -78,7 +78,7 @@ class Evidence:
 
 
 def build_calls(finding: StoredFinding, at: datetime) -> list[Call]:
-    """Return the statements that read the evidence of a finding. Pass their rows to :func:`build_evidence`."""
+    """Return the statements that read, for :func:`build_evidence`, the evidence of a finding."""
     first_day, last_day = _find_drawn_days(finding, at)
     is_by_hour, agent_ids = _is_by_hour(finding, at), _find_drawn_agents(finding)
     if finding.credential_id is not None:
@@ -208,7 +208,7 @@ def _sum_counts(finding: StoredFinding, rows: Rows, unit: str) -> Counts:
 
 
 def _compute_expected(finding: StoredFinding, begins: datetime, step: timedelta) -> int | None:
-    """Return the expected tokens or rejected requests for a day or an hour, or ``None`` outside the finding."""
+    """Return the expected tokens or rejections of a day or hour; ``None`` outside the finding or for other units."""
     if begins >= finding.ends or begins + step <= finding.begins:
         return None
     if finding.unit == "rejected requests":

@@ -64,8 +64,8 @@ def _as_oauth_error(error: ApiError) -> OAuthError:
 def _render_for_endpoint(error: ApiError) -> Response:
     """Return an error as a page, as an error of OAuth or as an error of this API.
 
-    Paths with error pages get a page. Below other paths, the view's declarations decide. If the path has no view for
-    the request's method, the view for another method decides.
+    Paths with error pages get a page. At other paths, the view's declarations choose between OAuth's form and the
+    API's. If the path has no view for the request's method, the declarations of the view for another method choose.
     """
     path = flask.request.path
     for path_prefix, render_page in flask.current_app.extensions.get("agentidp-error-pages", {}).items():

@@ -18,7 +18,7 @@ def _errors_with_a_code(error: type[ApiError]) -> Iterator[type[ApiError]]:
 
 
 ERRORS = {error.code: error for error in _errors_with_a_code(ApiError) if error.__module__ == ApiError.__module__}
-"""Error classes of the API by code. The dashboard's classes are left out, because they use the same codes."""
+"""Error classes of the API by code. Classes of other modules are left out, because they reuse these codes."""
 
 OAUTH_ERRORS = (
     "invalid_request",

@@ -49,7 +49,7 @@ class Declarations:
     :ivar reads: the parts of the request that the view reads: ``json``, ``query`` or both.
     :ivar errors: status -> the code of the error.
     :ivar members: further members of the operation.
-    :ivar tool: the name of the view's MCP tool and the maximum number of items of ``data`` that the tool returns.
+    :ivar tool: the name of the view's MCP tool and its maximum number of items of ``data``; ``None`` without a tool.
     """
 
     authentication: str | None = None

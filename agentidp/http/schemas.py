@@ -41,7 +41,7 @@ _Schema = TypeVar("_Schema", bound=ma.Schema)
 
 
 def timestamp(at: datetime | None) -> str | None:
-    """Return an instant as text in UTC (RFC 3339)."""
+    """Return an instant as text in UTC (RFC 3339), and ``None`` as ``None``."""
     return None if at is None else at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
@@ -78,7 +78,7 @@ class ReturnedSchema(ma.Schema):
     optional: tuple[str, ...] = ()
 
     def on_bind_field(self, field_name: str, field_obj: ma.fields.Field[Any]) -> None:
-        """Require a field unless it is in :attr:`optional`. marshmallow passes the schema's own copy of the field."""
+        """Require a field unless it is in :attr:`optional`. The field is a copy, so other schemas do not change."""
         field_obj.required = field_name not in self.optional
         field_obj.load_default, field_obj.dump_only = ma.missing, False
 
@@ -100,7 +100,7 @@ class ChangeSchema(ma.Schema):
         json_schema = {"minProperties": 1}
 
     def on_bind_field(self, field_name: str, field_obj: ma.fields.Field[Any]) -> None:
-        """Make a field optional, without a default. marshmallow passes the schema's own copy of the field."""
+        """Make a field optional, without a default. The field is a copy, so other schemas do not change."""
         field_obj.required, field_obj.load_default = False, ma.missing
 
     @ma.validates_schema
@@ -221,7 +221,7 @@ class Member(ma.fields.Field[Any]):
         return self.load_default() if callable(self.load_default) else self.load_default
 
     def parse_input(self, user_input: Any) -> Any:
-        """Return the API's JSON value for typed text, or for a list of typed texts (``choices`` and ``items``)."""
+        """Return the API's JSON value for a typed text or a list of texts; ``None`` for no input if null is allowed."""
         return None if self.allow_none and not user_input else user_input
 
     def format_input(self, value: Any) -> Any:
@@ -252,7 +252,7 @@ class Number(Member, ma.fields.Integer):
 
 
 def parse_number(text: str) -> int | str:
-    """Return digits as a number, and other text unchanged."""
+    """Return a text of at most 15 digits as a number, and any other text unchanged."""
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 16 else text
 
 

@@ -53,7 +53,7 @@ _USAGE = {
 """The names of the counters in :class:`Usage`, each with the help text of its metric."""
 
 _WATCH_CALLS = (Call("metrics/findings", {}), Call("metrics/evaluation", {}), Call("metrics/alerts", {}))
-"""The calls that read the findings and alerts of an organization. :meth:`WatchFigures.add` adds up their rows."""
+"""The calls that read the findings and alerts of an organization for :meth:`WatchFigures.add`."""
 
 _ALERTS = {
     "waiting": "Alerts that wait to be sent",

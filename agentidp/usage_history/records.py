@@ -94,7 +94,7 @@ Values = Sequence[Any]
 
 
 def read_csv_values(source: Source) -> Iterator[Values | BadRecord]:
-    """Yield the values of each record in a CSV file with a header, or a :class:`BadRecord`.
+    """Yield, per record of a CSV file with a header, its values, or a :class:`BadRecord` for a wrong number of fields.
 
     :raises BadRecord: the header lacks a field or has an unknown field, or the file is not CSV in UTF-8.
     """
@@ -123,7 +123,7 @@ def read_csv_values(source: Source) -> Iterator[Values | BadRecord]:
 
 
 def read_json_values(source: Source) -> Iterator[Values | BadRecord]:
-    """Yield the values of each record in an NDJSON file, or a :class:`BadRecord`. Blank lines are skipped."""
+    """Yield, per line of an NDJSON file except blank lines, a record's values, or a :class:`BadRecord`."""
     try:
         for line in source.decode_lines():
             source.line += 1
@@ -196,7 +196,7 @@ def _parse_counts(tokens: Any, requests: Any, rejected: Any) -> Counts:
 
 
 def _parse_count(name: str, value: Any) -> int:
-    """Return a count from a JSON number or from the digits in a CSV field."""
+    """Return a count from a JSON number or from the digits in a CSV field, or raise :class:`BadRecord`."""
     if isinstance(value, str) and _NUMBER.fullmatch(value):
         value = int(value)
     if type(value) is not int or not 0 <= value <= MAX_COUNT:
