@@ -33,7 +33,7 @@ def usage_route(
 
     :param path: the path below ``/api/v1/analytics``, with a leading slash.
     :param arguments: the schema of the query, if it has other members or defaults than :class:`PeriodArguments`. The
-        view gets the arguments that do not define the period by name.
+        view gets all arguments except those of the period, as keyword arguments.
     :param tool: the name of the MCP tool for the route; ``None`` for no tool.
     """
 

@@ -136,7 +136,7 @@ def export_events(
 
 
 def _read_state(state_path: Path | None) -> dict[str, int]:
-    """Return the last exported event's sequence number by organization ID, from the state file of an earlier export."""
+    """Return the last exported event's sequence number by organization ID; empty if there is no state file."""
     if state_path is None or not state_path.exists():
         return {}
     with contextlib.suppress(ValueError, OSError):

@@ -157,7 +157,7 @@ def find_agent(
 ) -> AgentReference:
     """Return a reference to the agent with this ID or name.
 
-    With *organization_id*, the function returns an ID without checking that the agent exists.
+    If *id_or_name* is an ID and *organization_id* is not None, whether the agent exists is not checked.
 
     :param organization_id: the ID of the only organization to search. None means all organizations.
     :param is_deleted: whether to search the names of deleted agents instead of those of other agents.

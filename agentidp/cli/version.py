@@ -21,7 +21,7 @@ def print_version(context: click.Context, _: click.Parameter, is_asked: bool) ->
 
 
 def read_commit(directory: Path) -> str | None:
-    """Return the short hash of a checkout's commit, followed by ``+`` if files differ; None without a checkout."""
+    """Return the short hash of a checkout's commit, with ``+`` if files were changed since; None without a checkout."""
     if not (directory / ".git").exists():
         return None
     # Inside a git hook, variables such as GIT_DIR would make git describe another repository.

@@ -42,7 +42,7 @@ class ReadReplica:
         self.database = Database(url, settings, is_replica=True)
         self._paused_until = float("-inf")
         self._missed_position: int | None = None
-        """The primary's position at the beginning of the current lag; None if the replica has reached it since."""
+        """The primary's position when the current lag began; None if the replica is not behind."""
         self._missed_at = 0.0
         self._lock = threading.Lock()
         self._is_reported = False

@@ -122,7 +122,7 @@ class Verdict:
         return any(reason == TOO_MANY_RULES for _, reason in self.refusals)
 
     def find_refusal(self, agent_id: UUID | None = None) -> str:
-        """Return the most specific reason why no candidate, or no candidate of an agent, accepts the token."""
+        """Return the most specific reason why no candidate of an agent (``None``: of any agent) accepts the token."""
         reasons = [reason for candidate_agent_id, reason in self.refusals if agent_id in (None, candidate_agent_id)]
         # REASONS begins with the least specific reason. Reasons that are not in REASONS (a wrong signature or time) are
         # the most specific.
@@ -157,7 +157,7 @@ class IssuerTokens:
         return IssuerToken(unverified_jwt, claims, issuers)
 
     def parse_rule(self, organization_id: str, rule_json: str) -> Rule:
-        """Return the rule that a JSON text describes. The cache parses the keys in the rule only once."""
+        """Return the rule that a JSON text describes. Cache it, so that the keys in the rule are parsed only once."""
         rules = self._parsed_rules.get(organization_id, rule_json)
         if not rules:
             rules = [Rule.parse(rule_json)]

@@ -219,7 +219,7 @@ def _is_printable(issuer: str) -> bool:
 
 
 def read_claim(claims: dict[str, Any], name: str) -> Any:
-    """Return the value of a claim, or of the nested claim to which a JSON Pointer points."""
+    """Return the value of a claim or, for a JSON Pointer, of a nested claim. A missing claim gives ``_MISSING``."""
     if not name.startswith("/"):
         return claims.get(name, _MISSING)
     pointer_members = name[1:].split("/", MAX_POINTER)

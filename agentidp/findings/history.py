@@ -31,7 +31,7 @@ def expand_to_hours(day_rows: Iterable[Sequence[Any]] | None, hour_count: int, u
 
 
 def hours_until(at: datetime, first_day: date) -> int:
-    """Return the number of hours from the midnight of *first_day* to the end of the current hour."""
+    """Return the number of hours from the midnight of *first_day* to the end of the hour that contains *at*."""
     return (at.date() - first_day).days * DAY + at.hour + 1
 
 

@@ -81,7 +81,7 @@ def reconcile(
 
 
 def _match_findings(stored: Sequence[StoredFinding], computed: Sequence[Finding]) -> dict[int, StoredFinding]:
-    """Return the stored finding that is the same as a computed finding, by the index of the computed finding."""
+    """Return the stored findings that are the same as a computed finding, by the index of the computed finding."""
     # The most similar pairs come first, because each finding is matched at most once.
     candidate_pairs = sorted(
         (difference, computed_index, stored_index)

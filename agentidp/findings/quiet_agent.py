@@ -59,7 +59,7 @@ def find_silence(
 def find_silence_by_hours(
     requests_by_hour: Sequence[int], last_active_hour: int, week_count: int, unknown_hours: Collection[int]
 ) -> Silence | None:
-    """Return the silence of an agent that stopped in the middle of its work, by the steady hours that it missed."""
+    """Return an agent's silence judged by missed steady hours; ``None`` unless it stopped in the middle of its work."""
     first_hour = (last_active_hour // DAY - 7 * week_count) * DAY
     # active_weeks_by_hour[n] is the number of past weeks with a request in the hour that comes n hours after the week's
     # beginning. The weeks begin at *first_hour*.
@@ -98,7 +98,7 @@ def find_silence_by_hours(
 def find_silence_by_days(
     requests_by_hour: Sequence[int], last_active_hour: int, week_count: int, unknown_days: Collection[int]
 ) -> Silence | None:
-    """Return the silence of any agent, by the whole days in which it made no request."""
+    """Return an agent's silence judged by whole days without a request, or ``None`` if the agent is not silent."""
     requests_by_day, last_day = sum_by_day(requests_by_hour), last_active_hour // DAY
     today = (len(requests_by_hour) - 1) // DAY
     # requests_by_weekday[n] has the requests of each past week on the weekday that comes n days after *last_day*.

@@ -37,7 +37,7 @@ def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
 
 
 def severity_of(used: int, tokens: int, *, is_enforced: bool) -> Severity | None:
-    """Return the severity of a finding about a quota, or ``None`` if the quota is not nearly used up."""
+    """Return the severity if *used* of a quota's *tokens* are used; ``None`` if the quota is not nearly used up."""
     if used >= tokens:
         return Severity.critical if is_enforced else Severity.warning
     return Severity.info if used * 100 >= tokens * thresholds.QUOTA_NEAR_PERCENT else None

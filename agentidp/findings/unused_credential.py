@@ -53,7 +53,7 @@ def credential_in_words(row: Any) -> str:
 
 
 def describe_last_use(row: Any) -> str:
-    """Return the end of a sentence about a credential that says when it was last used."""
+    """Return when a credential was last used, as words that end a sentence about the credential."""
     if row.last_used_at is None:
         return f"has never been used since it was created, at {instant_in_words(row.created_at)}"
     return f"was last used at {instant_in_words(row.last_used_at)}"

@@ -61,7 +61,7 @@ def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
 
 
 def find_unusual_work(tokens_by_hour: Sequence[int], day: int) -> tuple[int, int] | None:
-    """Return an agent's tokens on a day of rest (rule 3) and its usual tokens, or ``None`` if they are not unusual."""
+    """Return an agent's tokens on a day of rest and the usual number, or ``None`` if the tokens are not unusual."""
     tokens_by_day = sum_by_day(tokens_by_hour)
     first_active_day = next(
         (past_day for past_day in range(max(day - HISTORY, 0), day) if tokens_by_day[past_day]), day
@@ -108,7 +108,7 @@ def _first_history_day(query: FindingsQuery) -> date:
 
 
 def _list_contributors(agents_at_work: list[tuple[Any, int, int]]) -> list[Contributor]:
-    """Return the agents with the tokens of all their days, most tokens first."""
+    """Return each agent with the sum of its tokens on all days of rest, most tokens first."""
     tokens_by_agent: Counter[tuple[UUID, str]] = Counter()
     for row, agent_tokens, _ in agents_at_work:
         tokens_by_agent[row.agent_id, row.agent_name] += agent_tokens

@@ -156,7 +156,7 @@ class AccessToken:
 
     :param jkt: the thumbprint of the key to which the token is bound (RFC 9449 section 6.1); ``None``: not bound.
     :param delegation: the subject for whom the agent acts; ``None`` if it acts for itself.
-    :param resource: the identifier of the resource server, if ``aud`` is a different name for it.
+    :param resource: the identifier of the resource server, if ``aud`` is a different name for it; otherwise ``None``.
     """
 
     organization_id: str

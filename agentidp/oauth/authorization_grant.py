@@ -34,7 +34,7 @@ _VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
 
 
 class Reason(StrEnum):
-    """A logged reason on which this module's reaction depends. The statement returns further reasons."""
+    """A logged reason to which this module reacts. ``grants/redeem_grant`` returns further reasons."""
 
     UNKNOWN = "unknown code or refresh token"
     USED = "code or refresh token used before"

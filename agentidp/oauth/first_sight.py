@@ -49,7 +49,7 @@ def match_provisioning_rule(
     """Return the client for a token that no agent trusts, by the provisioning rule that accepts the token.
 
     :param unknown_client: the result if no rule accepts the token.
-    :returns: a client with ``new_subject``, or with the reason why no agent can be created, or the subject's agent.
+    :returns: a client with ``new_subject``, with the subject's agent, or with the reason why no agent can be created.
     """
     client = replace(unknown_client, organization_id=organization_id, agent_id=UNKNOWN_AGENT, refusal=NO_AGENT_YET)
     parse_rule = services.issuer_tokens.parse_rule
@@ -77,7 +77,7 @@ def find_ended_agent(database: OrganizationDatabase, token: IssuerToken) -> UUID
 
 
 def create_agent(services: Services, client: Client, rule_row: Any, token: IssuerToken, at: datetime) -> Client:
-    """Create an agent for the subject of a token, and return it as the client, or the client with a ``refusal``.
+    """Create an agent for the subject of a token. Return the client with the new agent, or with a ``refusal``.
 
     :param rule_row: the row of the provisioning rule that accepts the token.
     """

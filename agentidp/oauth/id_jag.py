@@ -59,7 +59,7 @@ def find_resource(id_jag: IssuerToken, form: dict[str, str], own_resource: str) 
 def count_token_by_id_jag(
     id_jag: IssuerToken, token_request: TokenRequest, database: OrganizationDatabase, client: Client
 ) -> CountedToken | None:
-    """Authenticate a client and count a token with which it acts for the person in an ID-JAG."""
+    """Authenticate a client and count a token for the person in an ID-JAG; ``None`` if authentication failed."""
     own_issuer = token_request.services.settings.issuer
 
     def read_subject() -> Subject:

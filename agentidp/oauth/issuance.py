@@ -216,7 +216,7 @@ def build_request_call(token_request: TokenRequest, client: Client) -> IssuanceC
 def count_token_for_client(
     token_request: TokenRequest, database: OrganizationDatabase, client: Client
 ) -> CountedToken | None:
-    """Authenticate the client, grant the scope and count a token with which the client acts for itself."""
+    """Authenticate a client and count a token by which it acts for itself; ``None`` if authentication failed."""
     return record_issuance(database, client, build_request_call(token_request, client), token_request.proof)
 
 

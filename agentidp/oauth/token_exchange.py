@@ -120,7 +120,7 @@ def check_form(form: dict[str, str], resource: str | None) -> None:
 def count_token_by_exchange(
     token_request: TokenRequest, database: OrganizationDatabase, client: Client
 ) -> CountedToken | None:
-    """Authenticate a client and count a token with which it acts for the subject of its ``subject_token``."""
+    """Authenticate a client and count a token for a subject token's subject; ``None`` if authentication failed."""
     form = token_request.form
 
     def read_subject() -> Subject:
@@ -255,7 +255,7 @@ def read_issuer_subject(
 
 
 def _find_accepting_rule(token_request: TokenRequest, token: IssuerToken, client: Client, audience: str | None) -> Any:
-    """Return the row of the oldest delegation rule that accepts a token. Rules that allow the resource come first.
+    """Return the row of the first delegation rule that accepts a token: rules for the resource first, then by age.
 
     The statement that issues the token checks that the rule still exists.
     """
