@@ -133,7 +133,7 @@ def create_demo(url: str, database: Database, at: datetime) -> bool:
 
 
 def _create_organization(transaction: Transaction) -> None:
-    """Create the objects of the organization in the order of their times."""
+    """Create the demo organization and its objects, the oldest object first."""
     settings, expires_at = Settings.from_environment({}), transaction.at + timedelta(days=180)
     insert_organization(_move_back(transaction, 220), name="Demo organization")
     update_organization(_move_back(transaction, 220), {"monthly_token_budget": MONTHLY_TOKEN_BUDGET})

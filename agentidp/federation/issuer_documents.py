@@ -87,7 +87,7 @@ def _request_json(
 
 
 def check_url(address: object, networks: AllowedNetworks) -> SplitResult:
-    """Return the parts of an issuer's address, or raise ``RequestFailed`` if the address is forbidden."""
+    """Return the parts of an issuer's address, or raise ``RequestFailed`` unless it is an https or loopback URL."""
     try:
         url = urlsplit(address if isinstance(address, str) and _URI_CHARACTERS.fullmatch(address) else "")
         is_local = networks.allow_plain and url.scheme == "http" and url.hostname in LOOPBACK_HOSTS

@@ -171,7 +171,7 @@ def list_rule_subjects(subject: object) -> list[str | None]:
 
 
 def list_warnings(rule: Mapping[str, Any]) -> list[str]:
-    """Return warnings about a rule that trusts several workloads, or a name that can pass to somebody else."""
+    """Return warnings if a rule trusts several workloads, or trusts a name that can pass to somebody else."""
     issuer, subject, claims = rule["issuer"], rule.get("subject"), rule.get("claims", {})
     warnings = [
         f"{member_name} ends in *, so everything below {expected_value[:-1]} is trusted"
@@ -205,7 +205,7 @@ def _list_expected_values(subject: str | None, claims: Mapping[str, Any]) -> Ite
 
 
 def check_provider_issuer(issuer: str, own_issuer: str, *, allows_loopback: bool) -> None:
-    """Refuse an issuer that an organization's OpenID provider must not have, by raising :exc:`RuleRefused`."""
+    """Raise :exc:`RuleRefused` unless an OpenID provider's issuer is an https URL and not this server."""
     if issuer.startswith(SPIFFE):
         raise RuleRefused("issuer", "must be an https URL")
     _check_issuer(issuer, own_issuer, allows_loopback)

@@ -148,7 +148,7 @@ class Finding:
 
 
 def sum_findings(findings: Iterable[Finding], max_named_agents: int) -> Finding:
-    """Return one finding about several agents, with sums of amounts, which names up to *max_named_agents* agents."""
+    """Return one finding with the sums of the findings' amounts. It names at most *max_named_agents* of the agents."""
     findings = sorted(findings, key=lambda finding: (-finding.observed, str(finding.agent_id)))
     return replace(
         findings[0],

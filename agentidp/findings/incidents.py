@@ -57,7 +57,7 @@ def group_into_incidents(findings: Sequence[StoredFinding]) -> list[Incident]:
 
 
 def _is_part(finding: StoredFinding, whole: StoredFinding) -> bool:
-    """Return whether a finding is a part of the incident whose head is *whole*."""
+    """Return whether a finding is a part of the incident whose head is *whole*, by the module's rule 2."""
     return (
         kind_of(finding).is_about_tokens
         and not {*finding.agent_ids[:1]}.isdisjoint(whole.agent_ids)

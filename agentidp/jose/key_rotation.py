@@ -53,7 +53,7 @@ def rotate_keys(settings: Settings, *, at: datetime, signs_from: datetime | None
 
 
 def revoke_key(settings: Settings, kid: str, *, at: datetime) -> str | None:
-    """Revoke the key *kid*. If this key was signing, create a new key that signs at once, and return the new kid."""
+    """Revoke the key *kid*. If it was the signing key, create a key that signs at once, and return the new kid."""
     with connect(str(settings.database_url)) as connection, _lock_keys(connection, at) as transaction:
         key_rows = _read_all_keys(connection)
         key_row = next((key_row for key_row in key_rows if key_row.kid == kid), None)

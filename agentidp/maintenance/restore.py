@@ -150,7 +150,7 @@ def _refuse_unreadable_keys(settings: Settings, archive: Archive) -> None:
 def _replace_contents(
     url: str, archive: Archive, target: Target, report: Callable[[float], None] | None
 ) -> tuple[Contents, list[str]]:
-    """Replace all contents in one transaction. Return the restored contents, and the tables that were not restored."""
+    """Replace the database's contents by the backup's. Return the restored contents, and the tables left out."""
     pending_names = [step.name for step in list_pending_steps(archive.list_migrations())]
     # This statement needs the right createrole, which the database's owner may lack, so the statement is skipped if the
     # role exists.

@@ -46,7 +46,7 @@ def agent_id_of(organization_id: str, client_uri: str) -> UUID:
 
 
 def read_redirect_uris(client_uri: str, document: dict[str, Any]) -> list[str]:
-    """Return the redirect URIs in a document, or raise :class:`DocumentRefused`."""
+    """Return the usable redirect URIs in an app's document, or raise :class:`DocumentRefused` for a wrong document."""
     if document.get("client_id") != client_uri:
         raise DocumentRefused("it is the document of another app")
     if "client_secret" in document or document.get("token_endpoint_auth_method", "none") != "none":

@@ -69,7 +69,7 @@ def read_quotas(quotas_column: str | None) -> list[Quota]:
 
 
 def build_quota_headers(quotas: list[Quota], at: datetime, *, is_issued: bool) -> dict[str, str]:
-    """Return the response headers that report enforced quotas (draft-ietf-httpapi-ratelimit-headers-11)."""
+    """Return headers about enforced quotas (draft-ietf-httpapi-ratelimit-headers-11), less the token if *is_issued*."""
     enforced_quotas = [quota for quota in quotas if quota.is_enforced]
     if not enforced_quotas:
         return {}

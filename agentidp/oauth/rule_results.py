@@ -69,7 +69,7 @@ class RuleResult:
 
     @property
     def is_accepted(self) -> bool:
-        """Whether the rule accepts the token."""
+        """Whether the rule accepts the token: all comparisons are passed."""
         return all(comparison.is_met for comparison in self.comparisons)
 
     @property
@@ -308,7 +308,7 @@ class _Comparer:
         return comparisons
 
     def _judge_signature(self, rule: Rule) -> str:
-        """Return ``right`` if a key of the rule's issuer made the token's signature, otherwise the reason."""
+        """Return ``right`` if a key of the rule's issuer made the token's signature, otherwise the reason why not."""
         if len(self.token.jwt.tried) >= MAX_KEYS:
             return f"not verified: {MAX_KEYS} keys of other rules were tried before"
         try:
