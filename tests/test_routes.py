@@ -52,8 +52,8 @@ PUBLIC = {
 }
 """The routes that anyone may call. A route is listed here on purpose only."""
 
-OPERATORS_TOO = {"agentidp.registry.organizations", "agentidp.registry.resource_servers"}
-"""Modules of protected routes that contain what commands do, so they import the database."""
+OPERATORS_TOO = {"agentidp.registry.organizations"}
+"""The module of protected routes that contains what commands do, so it imports the database."""
 
 
 def test_every_route_declares_a_scope_or_that_it_is_public() -> None:
