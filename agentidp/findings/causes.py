@@ -84,13 +84,13 @@ def _merge_common_spikes(findings: list[Finding]) -> list[Finding]:
         if len(spike_group) >= thresholds.COMMON_CAUSE_AGENTS:
             agent_ids, begins_at = {spike.agent_id for spike in spike_group}, spike_group[0].begins
             weekend_findings = [
-                weekend
-                for weekend in findings
-                if weekend.kind == "weekend" and weekend.agent_id in agent_ids
-                if abs(weekend.begins - begins_at) <= ONE_DAY
+                weekend_finding
+                for weekend_finding in findings
+                if weekend_finding.kind == "weekend" and weekend_finding.agent_id in agent_ids
+                if abs(weekend_finding.begins - begins_at) <= ONE_DAY
             ]
-            merged_ids = {id(finding) for finding in (*spike_group, *weekend_findings)}
-            findings = [finding for finding in findings if id(finding) not in merged_ids]
+            merged_object_ids = {id(finding) for finding in (*spike_group, *weekend_findings)}
+            findings = [finding for finding in findings if id(finding) not in merged_object_ids]
             findings.append(_absorb(_common_spike(spike_group), weekend_findings))
     return findings
 

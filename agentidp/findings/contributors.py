@@ -62,11 +62,11 @@ def _build_contributors_call(finding: Finding, query: FindingsQuery) -> Call:
     first_day, limit_parameter = finding.begins.date(), {"limit": thresholds.MAX_CONTRIBUTORS}
     duration = finding.ends - finding.begins
     if duration > ONE_DAY:
-        period = {"first": first_day, "last": query.today}
-        return Call("analytics/agent_usage", period | limit_parameter | {"with_names": True})
+        period_parameters = {"first": first_day, "last": query.today}
+        return Call("analytics/agent_usage", period_parameters | limit_parameter | {"with_names": True})
     first_hour = finding.begins.hour if duration < ONE_DAY else None
-    day_or_hour = {"on_day": first_day, "at_hour": first_hour}
-    return Call("dashboard/agents_of_the_day", day_or_hour | limit_parameter | {"by_rejected": False})
+    time_parameters = {"on_day": first_day, "at_hour": first_hour}
+    return Call("dashboard/agents_of_the_day", time_parameters | limit_parameter | {"by_rejected": False})
 
 
 def _build_contributor(row: Any) -> Contributor:
@@ -92,7 +92,7 @@ class Peak:
 
 def _read_highest_peaks(run: Run, findings_by_index: dict[int, Finding], query: FindingsQuery) -> dict[int, Peak]:
     """Return, by the index of each finding about a month, the highest peak of the agents that the finding names."""
-    monthly_findings = {
+    month_findings_by_index = {
         index: finding
         for index, finding in findings_by_index.items()
         if finding.agents and finding.ends - finding.begins > ONE_DAY
@@ -102,13 +102,13 @@ def _read_highest_peaks(run: Run, findings_by_index: dict[int, Finding], query: 
             "findings/contributor_days",
             {"agent_ids": finding.agent_ids, "first": finding.begins.date(), "last": query.today},
         )
-        for finding in monthly_findings.values()
+        for finding in month_findings_by_index.values()
     ]
     peaks_by_index = {}
-    for (index, finding), day_rows in zip(monthly_findings.items(), run(*calls) if calls else [], strict=True):
+    for (index, finding), day_rows in zip(month_findings_by_index.items(), run(*calls) if calls else [], strict=True):
         day_count = (query.today - finding.begins.date()).days + 1
-        peaks = [find_highest_peak(agent, day_rows, day_count) for agent in finding.agents]
-        peaks_by_index[index] = max(peaks, key=lambda peak: peak.excess)
+        agent_peaks = [find_highest_peak(agent, day_rows, day_count) for agent in finding.agents]
+        peaks_by_index[index] = max(agent_peaks, key=lambda peak: peak.excess)
     return peaks_by_index
 
 
@@ -128,8 +128,8 @@ def _add_names(finding: Finding) -> Finding:
 
     The other agents are removed from the finding, unless it is a spike.
     """
-    min_count = thresholds.MIN_CONTRIBUTOR_PERCENT * finding.observed / 100
-    main_contributors = tuple(contributor for contributor in finding.agents if contributor.count >= min_count)
+    min_token_count = thresholds.MIN_CONTRIBUTOR_PERCENT * finding.observed / 100
+    main_contributors = tuple(contributor for contributor in finding.agents if contributor.count >= min_token_count)
     contributors = finding.agents if finding.kind == "spike" else main_contributors
     if not main_contributors:
         return replace(finding, agents=contributors)

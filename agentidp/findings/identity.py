@@ -89,11 +89,11 @@ def _match_findings(stored: Sequence[StoredFinding], computed: Sequence[Finding]
         for stored_index, stored_finding in enumerate(stored)
         if (difference := _compute_difference(stored_finding, finding)) is not None
     )
-    stored_indexes: dict[int, int] = {}
+    stored_index_by_computed: dict[int, int] = {}
     for _, computed_index, stored_index in candidate_pairs:
-        if computed_index not in stored_indexes and stored_index not in stored_indexes.values():
-            stored_indexes[computed_index] = stored_index
-    return {computed_index: stored[stored_index] for computed_index, stored_index in stored_indexes.items()}
+        if computed_index not in stored_index_by_computed and stored_index not in stored_index_by_computed.values():
+            stored_index_by_computed[computed_index] = stored_index
+    return {computed_index: stored[stored_index] for computed_index, stored_index in stored_index_by_computed.items()}
 
 
 def _compute_difference(previous: StoredFinding, finding: Finding) -> tuple[bool, bool, timedelta, bool] | None:

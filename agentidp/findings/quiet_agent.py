@@ -106,7 +106,7 @@ def find_silence_by_days(
     missed_weekdays = [
         requests_by_weekday[(day - last_day) % 7] for day in range(last_day + 1, today) if day not in unknown_days
     ]
-    active_weeks = [
+    active_week_counts = [
         sum(map(bool, weekday_requests))
         for weekday_requests in missed_weekdays
         if is_workday(weekday_requests, requests_by_weekday)
@@ -115,9 +115,9 @@ def find_silence_by_days(
     has_rest_days = requests_by_day[last_day - 13 : last_day + 1].count(0) > 1
     may_be_holiday = has_rest_days and today - last_day <= 7
     min_evidence = thresholds.MIN_EVIDENCE_WORKDAYS if may_be_holiday else thresholds.MIN_EVIDENCE_DAYS
-    if sum(compute_evidence(active_week_count, week_count) for active_week_count in active_weeks) < min_evidence:
+    if sum(compute_evidence(active_week_count, week_count) for active_week_count in active_week_counts) < min_evidence:
         return None
-    return Silence(last_active_hour + 1, sum(active_weeks) / week_count, "days")
+    return Silence(last_active_hour + 1, sum(active_week_counts) / week_count, "days")
 
 
 def compute_evidence(active_weeks: float, week_count: int) -> float:

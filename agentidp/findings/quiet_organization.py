@@ -89,10 +89,10 @@ def find_quiet_times(
         evidence_hours = [hour for hour in quiet_hours if hour not in holidays]
         first_hour, last_hour = quiet_hours[0], quiet_hours[-1]
         # Two hours before and after the quiet hours are checked, because agents may stop or start an hour late.
-        counts_before = active_agents_by_hour[max(first_hour - 2, 0) : first_hour]
-        counts_after = active_agents_by_hour[last_hour + 1 : last_hour + 3]
-        has_work_before = is_working(counts_before, usual_agents_by_hour[first_hour])
-        has_work_after = is_working(counts_after, usual_agents_by_hour[last_hour])
+        agent_counts_before = active_agents_by_hour[max(first_hour - 2, 0) : first_hour]
+        agent_counts_after = active_agents_by_hour[last_hour + 1 : last_hour + 3]
+        has_work_before = is_working(agent_counts_before, usual_agents_by_hour[first_hour])
+        has_work_after = is_working(agent_counts_after, usual_agents_by_hour[last_hour])
         is_quiet = is_unlikely(evidence_hours, active_agents_by_hour, usual_agents_by_hour)
         if is_quiet and (has_work_before or has_work_after):
             # The quiet time is ongoing if no usually busy hour follows it, and the agents have not begun to work again.
@@ -129,8 +129,8 @@ def find_quiet_days(
         ):
             begin_hour, day_count = day * DAY, 1
             if quiet_times and not any(requests_by_hour[quiet_times[-1].begins : begin_hour]):
-                last_period = quiet_times.pop()
-                begin_hour, day_count = last_period.begins, last_period.expected + 1
+                previous_quiet_time = quiet_times.pop()
+                begin_hour, day_count = previous_quiet_time.begins, previous_quiet_time.expected + 1
             end_hour = (day + 1) * DAY if day < last_active_day else len(requests_by_hour)
             quiet_times.append(QuietTime(begin_hour, end_hour, day_count, observed=0, may_be_holiday=True))
     return quiet_times
@@ -142,9 +142,9 @@ def is_unlikely(
     """Return whether so few active agents in these hours are unlikely, by the sum of half the Poisson deviances."""
     evidence = 0.0
     for hour in hours:
-        active_count, usual_count = active_agents_by_hour[hour], usual_agents_by_hour[hour]
-        evidence += usual_count - active_count
-        evidence += active_count * log(active_count / usual_count) if active_count else 0.0
+        active_agent_count, usual_agent_count = active_agents_by_hour[hour], usual_agents_by_hour[hour]
+        evidence += usual_agent_count - active_agent_count
+        evidence += active_agent_count * log(active_agent_count / usual_agent_count) if active_agent_count else 0.0
     return evidence >= thresholds.MIN_EVIDENCE_ORGANIZATION
 
 

@@ -46,7 +46,7 @@ def severity_of(used: int, tokens: int, *, is_enforced: bool) -> Severity | None
 def _make_finding(row: Any, severity: Severity, at: datetime) -> Finding:
     window_start, window_end = find_window_bounds(row.quota_window, at)
     quota_holder = f"{row.agent_name}'s" if row.agent_id else "The organization's"
-    percent = f"{int(100 * row.used / row.tokens)} %"
+    used_percent = f"{int(100 * row.used / row.tokens)} %"
     window_end_words = f"the {row.quota_window} ends at {instant_in_words(window_end)}"
     if severity is Severity.critical:
         outlook_sentence = f"Tokens are refused until {instant_in_words(window_end)}."
@@ -70,7 +70,7 @@ def _make_finding(row: Any, severity: Severity, at: datetime) -> Finding:
         expected=row.tokens,
         baseline=f"the {'agent' if row.agent_id else 'organization'}'s quota per {row.quota_window}",
         summary=f"{quota_holder} quota of {format_count(row.tokens, 'token')} per {row.quota_window} is "
-        f"{f'used up ({percent})' if row.used >= row.tokens else f'{percent} used'}. {outlook_sentence}",
+        f"{f'used up ({used_percent})' if row.used >= row.tokens else f'{used_percent} used'}. {outlook_sentence}",
         causes="There is more work than the quota was made for, or an agent asks for more tokens than it needs.",
         next_step="See whether other findings explain the tokens. If they are needed, raise the quota, which works at "
         "once.",

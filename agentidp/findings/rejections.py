@@ -71,9 +71,9 @@ def find_exceeded_baseline(rejections_by_day: Sequence[int], day: int, active_da
     """
     first_compared_day = day - thresholds.REJECTION_DAYS
     first_day = min((active_day for active_day in active_days if first_compared_day <= active_day < day), default=day)
-    rejections, baseline = rejections_by_day[day], percentile_75(rejections_by_day[first_day:day])
-    is_far_more = rejections >= thresholds.MIN_REJECTED and rejections > thresholds.REJECTED_TIMES * baseline
-    return baseline if is_far_more else None
+    rejection_count, baseline = rejections_by_day[day], percentile_75(rejections_by_day[first_day:day])
+    is_exceeded = rejection_count >= thresholds.MIN_REJECTED and rejection_count > thresholds.REJECTED_TIMES * baseline
+    return baseline if is_exceeded else None
 
 
 def percentile_75(counts: Sequence[int]) -> int:
@@ -144,11 +144,11 @@ def _explain_rejections(row: Any, rejected: int, tokens: int, usual_tokens: floa
     :param tokens: the number of tokens that the agent was issued in the same period.
     :param usual_tokens: the number of tokens that the agent is usually issued in such a period.
     """
-    failures = f"{rejected:,} requests of {row.agent_name or 'subjects that have no agent'} failed to authenticate"
+    failure_words = f"{rejected:,} requests of {row.agent_name or 'subjects that have no agent'} failed to authenticate"
     if row.agent_name is None:
         return (
             Severity.warning,
-            f"{failures}.",
+            f"{failure_words}.",
             "A provisioning rule accepts their tokens, and creates no agent for them.",
             "See the reason: the rule may have its maximum of agents, or provisioning may be off. "
             "agentidp credential test shows why a token is not accepted.",
@@ -156,7 +156,7 @@ def _explain_rejections(row: Any, rejected: int, tokens: int, usual_tokens: floa
     if not row.is_active:
         return (
             Severity.warning,
-            f"{failures}, and it is suspended or deleted.",
+            f"{failure_words}, and it is suspended or deleted.",
             "Something still uses its credential or its tokens.",
             "Find out where the requests come from, and stop what makes them.",
         )
@@ -164,7 +164,7 @@ def _explain_rejections(row: Any, rejected: int, tokens: int, usual_tokens: floa
         issuance_words = f"while it was still issued {format_count(tokens, 'token')}"
         return (
             Severity.warning,
-            f"{failures}, {issuance_words if tokens else 'at a time at which it usually rests'}.",
+            f"{failure_words}, {issuance_words if tokens else 'at a time at which it usually rests'}.",
             "An instance of it still has an old secret or tokens that are no longer valid, or somebody is guessing its "
             "secret.",
             "Check where the requests come from: if from its own instances, give them the new secret; if not, block "
@@ -172,7 +172,7 @@ def _explain_rejections(row: Any, rejected: int, tokens: int, usual_tokens: floa
         )
     return (
         Severity.critical,
-        f"{failures}, and no token was issued to it meanwhile; typically it is issued {usual_tokens:,.0f} in that "
+        f"{failure_words}, and no token was issued to it meanwhile; typically it is issued {usual_tokens:,.0f} in that "
         "time.",
         "Its secret was probably rotated, or has expired, and the new one was not rolled out.",
         "Check which of its credentials are valid, and give its instances a valid one.",

@@ -113,9 +113,9 @@ def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     # An ongoing quiet day is left out if an agent is already reported as silent, because that silence explains it.
     requests_by_hour = [sum(agent.counts[hour] for agent in sampled_agents) for hour in range(hour_count)]
     quiet_days = [
-        day
-        for day in find_quiet_days(requests_by_hour, usual_agents_by_hour, HISTORY // DAY, holidays)
-        if not (agent_findings and day.ends == hour_count)
+        quiet_day
+        for quiet_day in find_quiet_days(requests_by_hour, usual_agents_by_hour, HISTORY // DAY, holidays)
+        if not (agent_findings and quiet_day.ends == hour_count)
     ]
     quiet_time_findings = [
         _make_quiet_time_finding(quiet_time, sampled_agents, query)
@@ -127,8 +127,8 @@ def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
 
 def _list_holiday_hours(query: FindingsQuery, first_day: date, hour_count: int) -> set[int]:
     """Return the hours of the history that lie within a marked holiday."""
-    bounds = pairwise(instant(first_day, hour) for hour in range(hour_count + 1))
-    return {hour for hour, (begins_at, ends_at) in enumerate(bounds) if query.is_holiday(begins_at, ends_at)}
+    hour_bounds = pairwise(instant(first_day, hour) for hour in range(hour_count + 1))
+    return {hour for hour, (begins_at, ends_at) in enumerate(hour_bounds) if query.is_holiday(begins_at, ends_at)}
 
 
 def _make_quiet_time_finding(quiet_time: QuietTime, sampled_agents: list[Agent], query: FindingsQuery) -> Finding:
@@ -230,7 +230,7 @@ def _make_agent_finding(agent: Agent, silence: Silence, agents: list[Agent], que
 def find_successor(stop_hour: int, agents: list[Agent]) -> str | None:
     """Return the name of an agent first active at about the hour in which another agent stopped, or ``None``."""
     for agent in agents:
-        first_active_hour = next((hour for hour, requests in enumerate(agent.counts) if requests), 0)
+        first_active_hour = next((hour for hour, request_count in enumerate(agent.counts) if request_count), 0)
         if stop_hour - 2 <= first_active_hour <= stop_hour + thresholds.SUCCESSOR_HOURS:
             return agent.name
     return None

@@ -121,18 +121,18 @@ def is_explained_by_replicas(tokens_by_hour: Sequence[int], costly_days: Sequenc
     # If a token lives for more than an hour, the counts do not show when tokens are renewed.
     if token_ttl > 3600:
         return False
-    adjacent_counts = [
+    adjacent_tokens = [
         (tokens_by_hour[hour], tokens_by_hour[hour + 1])
         for costly_day in costly_days
         for hour in range(costly_day.first_hour, costly_day.last_hour)
     ]
     dispersions = [
         (hour_tokens - next_hour_tokens) ** 2 / (hour_tokens + next_hour_tokens)
-        for hour_tokens, next_hour_tokens in adjacent_counts
+        for hour_tokens, next_hour_tokens in adjacent_tokens
         if hour_tokens or next_hour_tokens
     ]
     is_steady = median(dispersions) <= thresholds.MAX_REPLICA_DISPERSION
-    replica_count = median([float(hour_tokens) for hour_tokens, _ in adjacent_counts]) * token_ttl / 3600
+    replica_count = median([float(hour_tokens) for hour_tokens, _ in adjacent_tokens]) * token_ttl / 3600
     return (
         len(dispersions) >= thresholds.MIN_DISPERSION_PAIRS and is_steady and replica_count <= thresholds.MAX_REPLICAS
     )

@@ -51,12 +51,12 @@ def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     for day in range(HISTORY, -(-hour_count // DAY)):
         begins_at = instant(first_day, day * DAY)
         if begins_at.isoweekday() % 7 in rest_weekdays and not query.is_holiday(begins_at, begins_at + ONE_DAY):
-            work = [(row, *counts) for row, tokens in histories if (counts := find_unusual_work(tokens, day))]
-            if work:
-                agents_at_work_by_day[day] = work
+            agents_at_work = [(row, *counts) for row, tokens in histories if (counts := find_unusual_work(tokens, day))]
+            if agents_at_work:
+                agents_at_work_by_day[day] = agents_at_work
     return [
-        _make_finding(run, [agent_at_work for day in run for agent_at_work in agents_at_work_by_day[day]], query)
-        for run in group_adjacent(list(agents_at_work_by_day), 1)
+        _make_finding(days, [agent_at_work for day in days for agent_at_work in agents_at_work_by_day[day]], query)
+        for days in group_adjacent(list(agents_at_work_by_day), 1)
     ]
 
 
@@ -71,9 +71,9 @@ def find_unusual_work(tokens_by_hour: Sequence[int], day: int) -> tuple[int, int
         return None
     past_days = range(day - 7 * week_count, day)
     usual_tokens = max(tokens_by_day[past_day] for past_day in past_days if (day - past_day) % 7 == 0)
-    other_weekdays = [tokens_by_day[past_day] for past_day in past_days if (day - past_day) % 7]
-    average_tokens = sum(other_weekdays) / len(other_weekdays)
-    has_enough_workdays = 3 * sum(1 for day_tokens in other_weekdays if day_tokens) >= 2 * len(other_weekdays)
+    weekday_tokens = [tokens_by_day[past_day] for past_day in past_days if (day - past_day) % 7]
+    average_tokens = sum(weekday_tokens) / len(weekday_tokens)
+    has_enough_workdays = 3 * sum(1 for day_tokens in weekday_tokens if day_tokens) >= 2 * len(weekday_tokens)
     if not has_enough_workdays or not _is_work(tokens_by_day[day] - usual_tokens, average_tokens):
         return None
     if 100 * usual_tokens <= thresholds.QUIET_PERCENT * average_tokens:
