@@ -63,9 +63,9 @@ class Rejection:
         # commit.
         counter_ids = {"organization_id": self.organization_id, "agent_id": self.agent_id}
         network = find_network(get_client_address())
-        details = {"reason": self.reason, "secret_hash": self.secret_hash, "network": network}
-        limits = {"most_rows": MAX_NETWORKS, "keep_days": KEEP_NETWORKS, "nobody": UNKNOWN_AGENT}
-        network_call = Call("usage/record_rejected_network", counter_ids | details | limits)
+        rejection_details = {"reason": self.reason, "secret_hash": self.secret_hash, "network": network}
+        storage_limits = {"most_rows": MAX_NETWORKS, "keep_days": KEEP_NETWORKS, "nobody": UNKNOWN_AGENT}
+        network_call = Call("usage/record_rejected_network", counter_ids | rejection_details | storage_limits)
         return network_call, Call("usage/record_rejection", counter_ids)
 
     def record(self, database: OrganizationDatabase) -> str:

@@ -154,11 +154,11 @@ def _create_organization(transaction: Transaction) -> None:
     for agent, person, days_ago in GRANTS:
         _add_grant(_move_back(transaction, days_ago), agent_ids[agent], rule_row.delegation_rule_id, person)
     leak_days_ago, agent_id = LEAK.count_days_since(transaction.at.date()), agent_ids[ROTATED]
-    [leaked_row] = transaction.fetch("agents/list_credentials", agent_id=agent_id)
-    rotation = _move_back(transaction, leak_days_ago, LEAK.hours.start - 1)
-    add_credential(rotation, agent_id, label="production, rotated", expires_at=expires_at)
-    revocation = _move_back(transaction, leak_days_ago, LEAK.hours.start)
-    end_credential(revocation, agent_id, leaked_row.credential_id)
+    [leaked_credential_row] = transaction.fetch("agents/list_credentials", agent_id=agent_id)
+    rotation_transaction = _move_back(transaction, leak_days_ago, LEAK.hours.start - 1)
+    add_credential(rotation_transaction, agent_id, label="production, rotated", expires_at=expires_at)
+    revocation_transaction = _move_back(transaction, leak_days_ago, LEAK.hours.start)
+    end_credential(revocation_transaction, agent_id, leaked_credential_row.credential_id)
     _add_usage(transaction, agent_ids)
 
 
@@ -190,13 +190,13 @@ def _add_grant(transaction: Transaction, agent_id: UUID, rule_id: UUID, person: 
 
 def _add_usage(transaction: Transaction, agent_ids: dict[DemoAgent, UUID]) -> None:
     hours_by_agent: dict[UUID, Hours] = {agent_id: {} for agent_id in agent_ids.values()}
-    for agent, starts_at, counts in generate_traffic(transaction.at):
-        hours_by_agent[agent_ids[agent]][compute_hour_number(starts_at.date(), starts_at.hour)] = counts
+    for agent, starts_at, hour_counts in generate_traffic(transaction.at):
+        hours_by_agent[agent_ids[agent]][compute_hour_number(starts_at.date(), starts_at.hour)] = hour_counts
     add_usage(transaction, hours_by_agent)
     resources = [agent.resource for agent in agent_ids]
     transaction.fetch("demo/attribute_usage", agent_ids=[*hours_by_agent], resources=resources)
-    client_ids = [agent_ids[agent] for agent in PUBLIC_CLIENTS]
-    transaction.fetch("demo/count_delegations", agent_ids=client_ids, issuer=PROVIDER)
+    public_client_ids = [agent_ids[agent] for agent in PUBLIC_CLIENTS]
+    transaction.fetch("demo/count_delegations", agent_ids=public_client_ids, issuer=PROVIDER)
     transaction.fetch("demo/use_credentials")
     transaction.fetch("demo/use_grants")
 
@@ -213,14 +213,14 @@ def generate_traffic(at: datetime) -> Iterator[tuple[DemoAgent, datetime, list[i
         for days_ago in reversed(range(agent.last, DAYS)):
             for hour in range(24 if days_ago else at.hour + 1):
                 starts_at = midnight + timedelta(days=-days_ago, hours=hour)
-                means = _compute_means(agent, starts_at, days_ago, incidents_by_day.get(days_ago))
+                mean_counts = _compute_means(agent, starts_at, days_ago, incidents_by_day.get(days_ago))
                 elapsed_share = min(1, (at - starts_at) / timedelta(hours=1))
                 # Adding a random fraction before int() rounds down keeps the mean.
-                tokens, calls, rejected = (
-                    int((mean * random.uniform(2 / 3, 4 / 3) + random.random()) * elapsed_share) for mean in means
+                token_count, call_count, rejection_count = (
+                    int((mean * random.uniform(2 / 3, 4 / 3) + random.random()) * elapsed_share) for mean in mean_counts
                 )
-                if tokens or calls or rejected:
-                    yield agent, starts_at, [tokens, tokens + calls, rejected]
+                if token_count or call_count or rejection_count:
+                    yield agent, starts_at, [token_count, token_count + call_count, rejection_count]
 
 
 def _compute_means(agent: DemoAgent, starts_at: datetime, days_ago: int, incident: Incident | None) -> list[float]:

@@ -143,10 +143,10 @@ def respond_by_day(
     def generate_rows() -> Iterator[dict[str, Any]]:
         for usage in usages:
             usage_json = represent(usage, caller.settings.resource)
-            usage_members = {name: usage_json[name] for name in member_names}
+            common_members = {name: usage_json[name] for name in member_names}
             for date, tokens in zip(dates, usage_json["tokensByDay"], strict=True):
                 if tokens:
-                    yield {"date": date, "tokens": tokens, **usage_members}
+                    yield {"date": date, "tokens": tokens, **common_members}
 
     return respond(caller, period, check_rows(list(islice(generate_rows(), MAX_ROWS + 1))), item_schema)
 

@@ -75,10 +75,10 @@ class Impact:
         """The tokens that may still be valid, if each was issued at the end of the hour in which it was counted."""
         max_valid_tokens, valid_until = 0, None
         for (hour, lifetime), tokens in self.issued.items():
-            latest_issue = min(self.at, hour + HOUR)
+            latest_issued_at = min(self.at, hour + HOUR)
             if self.last_used_at is not None:
-                latest_issue = min(latest_issue, self.last_used_at + LAST_USE_PRECISION)
-            expires_at = latest_issue + timedelta(seconds=lifetime)
+                latest_issued_at = min(latest_issued_at, self.last_used_at + LAST_USE_PRECISION)
+            expires_at = latest_issued_at + timedelta(seconds=lifetime)
             if tokens > 0 and expires_at > self.at:
                 max_valid_tokens += tokens
                 valid_until = max(valid_until or expires_at, expires_at)
@@ -388,8 +388,8 @@ def impact_of_revoking(caller: Caller, agent_id: UUID, credential_id: UUID) -> R
     """Return what breaks if the credential is revoked: its tokens of 90 days, and the agent's other credentials."""
     token_ttl = caller.settings.token_ttl
     impact = read_credential_impact(caller.read_together, agent_id, credential_id, caller.at, token_ttl)
-    ids = {"credentialId": str(credential_id), "agentId": str(agent_id)}
-    return json_response(ids | CredentialImpactSchema().as_json(impact))
+    credential_members = {"credentialId": str(credential_id), "agentId": str(agent_id)}
+    return json_response(credential_members | CredentialImpactSchema().as_json(impact))
 
 
 @blueprint.route("/api/v1/agents/<uuid:agent_id>/impact")
@@ -410,5 +410,5 @@ def impact_of_deleting(caller: Caller, resource_server_id: UUID) -> Response:
     """Return what breaks if the resource server is deleted: its tokens of 90 days, and the agents that got them."""
     server = require_row(caller.read("oauth/get_resource_server", resource_server_id=resource_server_id))
     impact = read_resource_server_impact(caller.read_together, server, caller.at, caller.settings.token_ttl)
-    ids = {"resourceServerId": str(resource_server_id), "resource": server.resource}
-    return json_response(ids | ResourceServerImpactSchema().as_json(impact))
+    server_members = {"resourceServerId": str(resource_server_id), "resource": server.resource}
+    return json_response(server_members | ResourceServerImpactSchema().as_json(impact))

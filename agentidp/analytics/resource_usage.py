@@ -99,8 +99,8 @@ def resource_usage(caller: Caller, period: Period, agent: UUID | None) -> Respon
 @blueprint.alt_response(404, "NOT_FOUND")
 def resource_tokens_by_day(caller: Caller, period: Period, agent: UUID | None) -> Response:
     """Tokens per resource and UTC day. Days without tokens have no item."""
-    attribution, [servers] = read_attribution(caller, period, agent, RESOURCE_SERVERS)
-    usages = list_used_resources(attribution, servers)
+    token_attribution, [servers] = read_attribution(caller, period, agent, RESOURCE_SERVERS)
+    usages = list_used_resources(token_attribution, servers)
     return respond_by_day(caller, period, usages, ResourceTokensOfDaySchema, represent_resource)
 
 

@@ -75,6 +75,6 @@ def _list_hours(rows: Rows, period: Period) -> list[dict[str, Any]]:
     hours_json = []
     for hour in (midnight + timedelta(hours=hour_number) for hour_number in range(24 * period.days)):
         hour_row = rows_by_hour.get((hour.date(), hour.hour))
-        counts = {count_name: getattr(hour_row, count_name, 0) for count_name in ("tokens", "requests", "rejected")}
-        hours_json.append({"hour": timestamp(hour), **counts})
+        counts_by_member = {member: getattr(hour_row, member, 0) for member in ("tokens", "requests", "rejected")}
+        hours_json.append({"hour": timestamp(hour), **counts_by_member})
     return hours_json

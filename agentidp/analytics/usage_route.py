@@ -46,7 +46,7 @@ def usage_route(
         @blueprint.arguments(arguments or PeriodArguments(), location="query")
         @wraps(view)
         def view_of_period(caller: Caller, query: dict[str, Any], **ids: UUID) -> Response:
-            other_arguments = {name: value for name, value in query.items() if name not in PERIOD_ARGUMENTS}
+            other_arguments = {argument: value for argument, value in query.items() if argument not in PERIOD_ARGUMENTS}
             return view(caller, read_period(query, caller.at), **other_arguments, **ids)
 
         protected_view: View = view_of_period
