@@ -50,8 +50,8 @@ def fetch_published(
     jwks_uri = source.jwks_uri
     if jwks_uri is None:
         # The metadata's address omits a slash at the end of the issuer (OpenID Connect Discovery section 4.1).
-        address = f"{source.issuer.removesuffix('/')}/.well-known/openid-configuration"
-        metadata, _ = _request_json(address, networks, proxy, deadline)
+        metadata_url = f"{source.issuer.removesuffix('/')}/.well-known/openid-configuration"
+        metadata, _ = _request_json(metadata_url, networks, proxy, deadline)
         if metadata.get("issuer") != source.issuer:
             raise RequestFailed("the metadata is of another issuer")
         jwks_uri = metadata.get("jwks_uri")
@@ -60,8 +60,8 @@ def fetch_published(
     jwks, response_headers = _request_json(jwks_uri, networks, proxy, deadline)
     if not isinstance(jwks.get("keys"), list):
         raise RequestFailed("the response is not a JWK Set")
-    published = Published(json.dumps(remove_nested_members(metadata)), KeySet(jwks["keys"]))
-    return published, parse_max_age(response_headers)
+    published_documents = Published(json.dumps(remove_nested_members(metadata)), KeySet(jwks["keys"]))
+    return published_documents, parse_max_age(response_headers)
 
 
 def _request_json(
@@ -111,5 +111,5 @@ def parse_json_object(body: bytes) -> dict[str, Any] | None:
 def parse_max_age(headers: list[tuple[str, str]]) -> float:
     """Return the seconds for which a response is fresh (RFC 9111 section 4.2.1), from ``MIN_AGE`` to ``MAX_AGE``."""
     directives = ",".join(value for header_name, value in headers if header_name.lower() == "cache-control").lower()
-    max_age = _MAX_AGE_DIRECTIVE.search(directives)
-    return min(max(float(max_age[1]) if max_age else 0.0, MIN_AGE), MAX_AGE)
+    max_age_match = _MAX_AGE_DIRECTIVE.search(directives)
+    return min(max(float(max_age_match[1]) if max_age_match else 0.0, MIN_AGE), MAX_AGE)

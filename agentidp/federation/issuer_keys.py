@@ -146,8 +146,8 @@ class IssuerKeys:
     def find_keys(self, source: KeySource, kid: str | None, alg: str, *, organization_id: str) -> list[Any]:
         """Return an issuer's keys that may have made a token's signature, or raise :exc:`KeysUnavailable`."""
         state = self._get_state(source, organization_id)
-        published = self._get_usable_and_refresh(state, organization_id)
-        keys = published.keys.find_keys(kid, alg) if published is not None else []
+        published_documents = self._get_usable_and_refresh(state, organization_id)
+        keys = published_documents.keys.find_keys(kid, alg) if published_documents is not None else []
         return keys or self._fetch_and_wait(state, organization_id).keys.find_keys(kid, alg)
 
     def get_metadata(self, source: KeySource, *, organization_id: str) -> dict[str, Any]:
@@ -242,9 +242,9 @@ class IssuerKeys:
         return recent_ids | {fetch.organization_id for fetch in slow_fetches}
 
     def _run_fetch(self, state: SourceState, organization_id: str) -> None:
-        began_at, published, max_age, failure_reason = self._now(), None, 0.0, None
+        began_at, published_documents, max_age, failure_reason = self._now(), None, 0.0, None
         try:
-            published, max_age = fetch_published(state.source, self.networks, self.proxy, self._timeout)
+            published_documents, max_age = fetch_published(state.source, self.networks, self.proxy, self._timeout)
         except RequestFailed as failed:
             failure_reason = str(failed)
         ISSUER_KEY_FETCHES.labels("failed" if failure_reason else "fetched").inc()
@@ -254,8 +254,8 @@ class IssuerKeys:
             if now - began_at >= SLOW:
                 self._slow_at[organization_id] = now
             state.failure = failure_reason
-            if published is not None:
-                state.published, state.fetched_at, state.fresh_until = published, now, now + max_age
+            if published_documents is not None:
+                state.published, state.fetched_at, state.fresh_until = published_documents, now, now + max_age
             has_keys = state.get_usable(now) is not None
             state.next_fetch = now + (PAUSE if has_keys else PAUSE_WITHOUT_KEYS)
         if failure_reason is not None:

@@ -212,13 +212,13 @@ class IssuerTokens:
             return WRONG_AUDIENCE if rule.is_met_by(token.prepared_claims, ignores_audience=True) else NO_MATCH
         refusal = UNKNOWN_KEY
         for key in self.find_keys(rule, token, organization_id):
-            has_signed = token.is_signed_by(key)
-            if has_signed:
+            is_signature_valid = token.is_signed_by(key)
+            if is_signature_valid:
                 time_refusal = find_wrong_time(token.claims, at.timestamp(), MAX_LIFETIME)
                 if time_refusal is None and rule.inline_keys is None:
                     self.keys.mark_proven(rule.key_source, organization_id=organization_id)
                 return time_refusal
-            refusal = TOO_MANY_RULES if has_signed is None else WRONG_SIGNATURE
+            refusal = TOO_MANY_RULES if is_signature_valid is None else WRONG_SIGNATURE
         return refusal
 
     def find_keys(self, rule: Rule, token: IssuerToken, organization_id: str) -> list[Any]:

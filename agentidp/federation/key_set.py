@@ -77,7 +77,7 @@ def read_usable_jwk(jwk: Any) -> dict[str, Any] | None:
 
 def remove_nested_members(json_object: dict[str, Any]) -> dict[str, Any]:
     """Return a JSON object without nested members, which nobody reads and which could be too deep to parse again."""
-    return {name: value for name, value in json_object.items() if not _is_nested(value)}
+    return {member_name: value for member_name, value in json_object.items() if not _is_nested(value)}
 
 
 def _is_nested(value: Any) -> bool:

@@ -87,8 +87,8 @@ def build_rule(preset: Preset, answers: Answers, check: Callable[[dict[str, Any]
         for question in preset.questions:
             if question.name == refusal.member:
                 raise AnswersRefused({question.name: f"The {question.words} {refusal}."}) from None
-        makers = [question.name for question in preset.questions if refusal.member in question.makes]
-        raise AnswersRefused({next(iter(makers), ""): f"The {refusal.member} {refusal}."}) from None
+        question_names = [question.name for question in preset.questions if refusal.member in question.makes]
+        raise AnswersRefused({next(iter(question_names), ""): f"The {refusal.member} {refusal}."}) from None
 
 
 def _build_kubernetes_rule(answers: Answers) -> dict[str, Any]:

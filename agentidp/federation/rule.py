@@ -82,8 +82,8 @@ class TokenClaims:
                     return True
                 continue
             # Strings with a prefix directly follow the prefix in sorted order.
-            next_index = bisect_right(sorted_strings, value[:-1])
-            if next_index < len(sorted_strings) and sorted_strings[next_index].startswith(value[:-1]):
+            insertion_index = bisect_right(sorted_strings, value[:-1])
+            if insertion_index < len(sorted_strings) and sorted_strings[insertion_index].startswith(value[:-1]):
                 return True
         return False
 
@@ -164,9 +164,9 @@ class Rule:
         if self.subject is not None:
             subject = claims.get("sub", _MISSING)
             comparisons.append(_compare("subject", self.subject, subject, self._has_subject(token)))
-        for claim_name, expected in self.claims.items():
-            has_value = token.has_claim_value(claim_name, expected)
-            comparisons.append(_compare(claim_name, expected, read_claim(claims, claim_name), has_value))
+        for claim_name, expected_value in self.claims.items():
+            has_expected_value = token.has_claim_value(claim_name, expected_value)
+            comparisons.append(_compare(claim_name, expected_value, read_claim(claims, claim_name), has_expected_value))
         return comparisons
 
     def _has_subject(self, token: TokenClaims) -> bool:

@@ -52,7 +52,7 @@ class RuleCache(Generic[Key, Value]):
             return self._forget(organization_id, key)
 
     def _forget(self, organization_id: str, key: Key) -> bool:
-        forgotten_values, characters = self._lists.get(organization_id, {}).pop(key, ([], 0))
-        if characters:
-            self._characters[organization_id] -= characters
+        forgotten_values, forgotten_characters = self._lists.get(organization_id, {}).pop(key, ([], 0))
+        if forgotten_characters:
+            self._characters[organization_id] -= forgotten_characters
         return bool(forgotten_values)

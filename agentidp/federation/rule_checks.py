@@ -187,9 +187,9 @@ def list_warnings(rule: Mapping[str, Any]) -> list[str]:
     if subject is not None and subject.endswith(":pull_request"):
         warnings.append("a pull request is trusted before anybody has reviewed it")
     if issuer in PASSING_NAMES:
-        name_kinds, subject_with_ids = PASSING_NAMES[issuer]
+        name_kinds, subject_with_ids_pattern = PASSING_NAMES[issuer]
         id_claims = CUSTOMER_CLAIMS[issuer][:2]
-        if claims.keys().isdisjoint(id_claims) and not subject_with_ids.match(subject or ""):
+        if claims.keys().isdisjoint(id_claims) and not subject_with_ids_pattern.match(subject or ""):
             warnings.append(
                 f"{name_kinds} can be taken over after a rename or a deletion: add the claim {' or '.join(id_claims)}"
             )
@@ -293,8 +293,8 @@ def _check_trusted_subjects(issuer: str, subject: str | None, claims: Mapping[st
             _check_pattern("claims", f"{claim_name} ", claim_value)
     if issuer in CUSTOMER_CLAIMS:
         prefixes = SUBJECT_PREFIXES.get(issuer)
-        subject_names_customer = subject is not None and (prefixes is None or subject.startswith(prefixes))
-        if not subject_names_customer and claims.keys().isdisjoint(CUSTOMER_CLAIMS[issuer]):
+        is_customer_named = subject is not None and (prefixes is None or subject.startswith(prefixes))
+        if not is_customer_named and claims.keys().isdisjoint(CUSTOMER_CLAIMS[issuer]):
             error_message = f"must begin with {prefixes[0]}" if subject is not None and prefixes else "must be there"
             raise RuleRefused(
                 "subject",
@@ -307,12 +307,12 @@ def _check_pattern(member: str, message_prefix: str, value: str) -> None:
     """Refuse a value with a ``*`` that is not an allowed pattern, with a message that begins with *message_prefix*."""
     if "*" not in value:
         return
-    prefix = value[:-1]
-    if "*" in prefix or not prefix.endswith(SEPARATORS):
+    pattern_prefix = value[:-1]
+    if "*" in pattern_prefix or not pattern_prefix.endswith(SEPARATORS):
         raise RuleRefused(member, f"{message_prefix}may contain * only at its end, directly after a : or /")
-    if sum(prefix.count(separator) for separator in SEPARATORS) > MAX_PATTERN_PARTS:
+    if sum(pattern_prefix.count(separator) for separator in SEPARATORS) > MAX_PATTERN_PARTS:
         raise RuleRefused(member, f"{message_prefix}may have at most {MAX_PATTERN_PARTS} of : and / before its *")
-    segments = [segment for segment in re.split("[:/]", prefix) if segment]
+    segments = [segment for segment in re.split("[:/]", pattern_prefix) if segment]
     if len(segments) < 2 and member == "subject":
         raise RuleRefused(member, "must name its owner before the *, because otherwise anyone could match it")
     if not segments:

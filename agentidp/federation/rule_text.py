@@ -46,9 +46,9 @@ def parse_claims(pairs: Iterable[str]) -> dict[str, Any]:
 def format_claims(claims: dict[str, Any]) -> list[str]:
     """Format a rule's claims as lines that :func:`parse_claims` can parse."""
     return [
-        f"{claim_name}={value}" if isinstance(value, str) else f"{claim_name}:={json.dumps(value)}"
-        for claim_name, expected in claims.items()
-        for value in as_list(expected)
+        f"{claim_name}={claim_value}" if isinstance(claim_value, str) else f"{claim_name}:={json.dumps(claim_value)}"
+        for claim_name, value_or_values in claims.items()
+        for claim_value in as_list(value_or_values)
     ]
 
 
