@@ -65,17 +65,17 @@ class Database:
     def __init__(self, url: str, settings: Settings, *, is_replica: bool = False, actor: Actor = SYSTEM) -> None:
         self._settings, self.actor, self._is_replica = settings, actor, is_replica
         self._clock = None if is_replica else ClockCheck()
-        max_seconds = math.ceil(settings.statement_timeout + EXCHANGE_MARGIN)
+        max_exchange_seconds = math.ceil(settings.statement_timeout + EXCHANGE_MARGIN)
         connect_arguments = {
             "autocommit": True,
             # psycopg's own prepared statements are off, because psycopg would deallocate ours too after a rollback.
             "prepare_threshold": None,
-            "connect_timeout": max_seconds,
+            "connect_timeout": max_exchange_seconds,
             # These settings make TCP give up on a host that has vanished, even if the connection is idle.
-            "tcp_user_timeout": max_seconds * 1000,
+            "tcp_user_timeout": max_exchange_seconds * 1000,
             "keepalives": 1,
-            "keepalives_idle": max_seconds,
-            "keepalives_interval": max_seconds,
+            "keepalives_idle": max_exchange_seconds,
+            "keepalives_interval": max_exchange_seconds,
             "keepalives_count": 2,
             "application_name": "agentidp",
         }

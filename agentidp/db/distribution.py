@@ -73,12 +73,12 @@ def _distribute(connection: psycopg.Connection[Any]) -> Iterator[tuple[str, str]
             yield table_row.name, "whole on every node"
     run_statement(connection, "distribution/grant_views")
     yield from _set_plan_caching(connection)
-    for signature, argument in run_statement(connection, "distribution/functions"):
-        if argument is None:
+    for signature, argument_name in run_statement(connection, "distribution/functions"):
+        if argument_name is None:
             run_statement(connection, "distribution/send_function", signature=signature)
             yield signature, "on every node"
         else:
-            run_statement(connection, "distribution/distribute_function", signature=signature, argument=argument)
+            run_statement(connection, "distribution/distribute_function", signature=signature, argument=argument_name)
             yield signature, "beside the organization"
 
 

@@ -100,8 +100,8 @@ def migrate(url: str, release_steps: Sequence[Step] | None = None) -> list[str]:
                 _apply_step(connection, step)
             # The right to create temporary tables is revoked each time, because a restored database has it again:
             # pg_dump omits privileges on databases.
-            for row in run_statement(connection, "database/temporary_tables"):
-                connection.execute(row.statement)
+            for statement_row in run_statement(connection, "database/temporary_tables"):
+                connection.execute(statement_row.statement)
     except psycopg.Error as error:
         reason = error.diag.message_primary or in_one_line(error)
         if isinstance(error, psycopg.errors.InsufficientPrivilege):
@@ -172,7 +172,7 @@ def list_pending_steps(
     """
     release_steps = steps() if release_steps is None else release_steps
     release_names, release_number = {step.name for step in release_steps}, _parse_release_number(release_steps[-1].name)
-    newer_steps = [
+    newer_step_names = [
         step_name
         for step_name in sorted(applied)
         if (
@@ -181,9 +181,9 @@ def list_pending_steps(
             else step_name not in release_names
         )
     ]
-    if newer_steps:
+    if newer_step_names:
         raise NewerSchema(
-            f"{holder} holds migration {newer_steps[-1]}, which this release of AgentIdP does not know: "
+            f"{holder} holds migration {newer_step_names[-1]}, which this release of AgentIdP does not know: "
             "install the release that applied it, or a newer one"
         )
     return [step for step in release_steps if step.name not in applied]

@@ -60,8 +60,8 @@ class Transaction:
 
     def write_before_commit(self) -> None:
         """Call the functions that :meth:`before_commit` has registered. Must be called before the commit."""
-        for write, items in self._writes_before_commit.items():
-            write(self, items)
+        for write_function, collected_items in self._writes_before_commit.items():
+            write_function(self, collected_items)
 
     def run(self, call: Call) -> Rows:
         """Run the statement that a call names, with the call's parameters, and return its rows."""

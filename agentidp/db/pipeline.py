@@ -137,14 +137,14 @@ class PipelinedConnection(psycopg.Connection[Any]):
             # Answers may still arrive, and the next user of the connection must not receive them.
             self.close()
             raise
-        results = []
+        rows_of_calls = []
         # There may be more answers than calls, because a failed preparation adds one. Its error ends the loop.
         for answer, (query, _, parameter_types, _) in zip(answers, encoded_calls, strict=False):
             if answer.status == ExecStatus.FATAL_ERROR:
                 raise psycopg.errors.error_from_result(answer, encoding=self.info.encoding)
-            results.append(self._load_rows(answer, (query, parameter_types)))
+            rows_of_calls.append(self._load_rows(answer, (query, parameter_types)))
         self._transformer.set_pgresult(None)
-        return results
+        return rows_of_calls
 
     def _encode_calls(self, calls: Sequence[tuple[str, dict[str, Any]]]) -> list[Any]:
         transformer = self._transformer
@@ -187,25 +187,25 @@ class PipelinedConnection(psycopg.Connection[Any]):
             pgconn.send_query_prepared(prepared_names[statement_key], encoded_values, parameter_formats)
             expected_answers.append(_RUN)
         pgconn.pipeline_sync()
-        received_results: list[list[PGresult]] = []
+        received_answers: list[list[PGresult]] = []
         try:
-            self.wait(_send_and_fetch(pgconn, len(expected_answers), received_results))
+            self.wait(_send_and_fetch(pgconn, len(expected_answers), received_answers))
         except psycopg.OperationalError as lost:
             # Only the first result per answer is checked, because a lost connection may have added a second result.
-            for answer, *_ in received_results:
+            for answer, *_ in received_answers:
                 if answer.status == ExecStatus.FATAL_ERROR:
                     # The server commits nothing if a statement failed.
                     raise psycopg.errors.error_from_result(answer, encoding=self.info.encoding) from None
             raise OutcomeLost(str(lost)) from lost
-        *received_results, [sync_result] = received_results
+        *received_answers, [sync_result] = received_answers
         if sync_result.status != ExecStatus.PIPELINE_SYNC:
             # The commit failed. If the error also ended the connection, the server may still have committed.
-            error = psycopg.errors.error_from_result(sync_result, encoding=self.info.encoding)
-            if is_lost(error):
-                raise OutcomeLost(str(error)) from error
-            raise error
+            sync_error = psycopg.errors.error_from_result(sync_result, encoding=self.info.encoding)
+            if is_lost(sync_error):
+                raise OutcomeLost(str(sync_error)) from sync_error
+            raise sync_error
         answers = []
-        for statement_key, [answer] in zip(expected_answers, received_results, strict=True):
+        for statement_key, [answer] in zip(expected_answers, received_answers, strict=True):
             if statement_key is _RUN:
                 answers.append(answer)
             elif answer.status != ExecStatus.COMMAND_OK:

@@ -66,8 +66,8 @@ def insert_columns(statement: str) -> str:
 def only_reads(name: str) -> bool:
     """Return whether ``sql/<name>.sql`` neither changes nor locks rows. A PL/pgSQL function counts as a change."""
     statement_text = load_sql(name)
-    sql_files = (sql_directory() / "functions").glob("*.sql")
-    plpgsql_functions = {file.stem for file in sql_files if "language plpgsql" in file.read_text(encoding="utf-8")}
+    function_files = (sql_directory() / "functions").glob("*.sql")
+    plpgsql_functions = {file.stem for file in function_files if "language plpgsql" in file.read_text(encoding="utf-8")}
     return _WRITES.search(statement_text) is None and plpgsql_functions.isdisjoint(_CALL.findall(statement_text))
 
 

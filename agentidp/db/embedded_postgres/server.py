@@ -61,10 +61,10 @@ def make_cluster(home: Path, programs: Programs, major: int, *, durable: bool) -
     unfinished_data.mkdir(0o700)
     change_owner(programs.account, unfinished_data)
     password_file.unlink(missing_ok=True)
-    with os.fdopen(os.open(password_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as open_file:
-        open_file.write(secrets.token_urlsafe(24))
-        open_file.flush()
-        os.fsync(open_file.fileno())
+    with os.fdopen(os.open(password_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as open_password_file:
+        open_password_file.write(secrets.token_urlsafe(24))
+        open_password_file.flush()
+        os.fsync(open_password_file.fileno())
     change_owner(programs.account, password_file)
     locale_options = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"] if major >= 17 else []
     file_options = [f"--pgdata={unfinished_data}", f"--pwfile={password_file}", *([] if durable else ["--no-sync"])]
@@ -83,14 +83,14 @@ def read_cluster_password(home: Path, major: int) -> str:
     """
     data_directory = home / "data"
     try:
-        cluster_major = (data_directory / "PG_VERSION").read_text().strip()
+        cluster_major_version = (data_directory / "PG_VERSION").read_text().strip()
         password = (home / "password").read_text()
     except FileNotFoundError as error:
         error_message = f"the data directory {home} is damaged: {error.filename} is missing"
         raise EmbeddedPostgresError(error_message) from error
-    if cluster_major != str(major):
+    if cluster_major_version != str(major):
         raise EmbeddedPostgresError(
-            f"PostgreSQL {major} cannot read {data_directory}, which PostgreSQL {cluster_major} wrote: set "
+            f"PostgreSQL {major} cannot read {data_directory}, which PostgreSQL {cluster_major_version} wrote: set "
             "AGENTIDP_PG_BINDIR to that version, or dump and restore"
         )
     return password
