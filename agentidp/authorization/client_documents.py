@@ -83,12 +83,12 @@ def admit_app(
             "Nothing was sent to the app. Ask an administrator for a delegation rule with this host."
         )
     if not agent_rows or agent_rows[0].document_fresh_until <= at:
-        all_scopes = dict.fromkeys(
-            scope for rule in rules for resource_access in rule.resources for scope in resource_access["scopes"]
+        scopes_of_rules = dict.fromkeys(
+            scope for rule in rules for permission in rule.resources for scope in permission["scopes"]
         )
         with _throttle_failures(organization_id, claims["sub"], at):
             redirect_uris, fresh_until = _read_document(client_uri, organization_id, at)
-            _store_agent(organization_id, client_uri, redirect_uris, list(all_scopes), fresh_until, at)
+            _store_agent(organization_id, client_uri, redirect_uris, list(scopes_of_rules), fresh_until, at)
     return complete_request(requested, organization_id, at)
 
 
@@ -97,8 +97,8 @@ def _throttle_failures(organization_id: str, person: str, at: datetime) -> Itera
     """Count a failure of the ``with`` block for the person, or raise :exc:`RateLimited` after too many failures."""
     # Failures are counted per person, because a count per host would let one person keep others from an app.
     app_services = services()
-    subject = f"apps of {person} in {organization_id}"
-    throttle_cell = throttle.compute_throttle_cell(app_services.settings.instance_secret, subject, None)
+    throttle_subject = f"apps of {person} in {organization_id}"
+    throttle_cell = throttle.compute_throttle_cell(app_services.settings.instance_secret, throttle_subject, None)
     if throttle.is_throttled(app_services.database, [throttle_cell], at):
         raise RateLimited("Too many apps that you have used could not be looked up.")
     try:
@@ -137,7 +137,7 @@ def _fetch_document(client_uri: str, organization_id: str) -> Response:
 def _parse_document(response: Response) -> dict[str, Any]:
     # A file that a user uploads to the app's host must not pass for the app's document
     # (draft-ietf-oauth-client-id-metadata-document section 4), so the content type must be JSON.
-    is_json = any(name.lower() == "content-type" and _JSON.match(value) for name, value in response.headers)
+    is_json = any(header.lower() == "content-type" and _JSON.match(value) for header, value in response.headers)
     document = parse_json_object(response.body) if response.status == 200 and is_json else None
     if document is None:
         raise DocumentRefused(

@@ -81,9 +81,9 @@ class AuthorizationRequest:
 
     def build_redirect(self, **members: str) -> str:
         """Return the redirect URI with the parameters of a response, including ``state`` and ``iss`` (RFC 9207)."""
-        state = {"state": self.parameters["state"]} if "state" in self.parameters else {}
-        query = urlencode(members | state | {"iss": services().settings.issuer})
-        return f"{self.redirect_uri}{'&' if '?' in self.redirect_uri else '?'}{query}"
+        state_parameter = {"state": self.parameters["state"]} if "state" in self.parameters else {}
+        query_string = urlencode(members | state_parameter | {"iss": services().settings.issuer})
+        return f"{self.redirect_uri}{'&' if '?' in self.redirect_uri else '?'}{query_string}"
 
     def check_parameters(self) -> None:
         """Check the parameters that do not depend on the person, or raise an error of RFC 6749 section 4.1.2.1."""
@@ -92,9 +92,9 @@ class AuthorizationRequest:
             raise OAuthError("invalid_target", "resource must name one resource server only")
         if self.repeated:
             raise OAuthError("invalid_request", "a parameter is repeated")
-        for name in ("request", "request_uri"):
-            if name in parameters:
-                raise OAuthError(f"{name}_not_supported", f"{name} is not supported")
+        for parameter_name in ("request", "request_uri"):
+            if parameter_name in parameters:
+                raise OAuthError(f"{parameter_name}_not_supported", f"{parameter_name} is not supported")
         if parameters.get("response_type") != "code":
             raise OAuthError("unsupported_response_type", "response_type must be code")
         if parameters.get("response_mode", "query") != "query":
@@ -123,7 +123,7 @@ def read_request(query: str, at: datetime) -> AuthorizationRequest:
             f"The app has sent a request with more than {MAX_QUERY} characters, or with characters that are not ASCII."
         )
     parameters, repeated_names = _read_parameters(query)
-    client_id, redirect_uri = (parameters.pop(parameter, None) for parameter in ("client_id", "redirect_uri"))
+    client_id, redirect_uri = (parameters.pop(parameter_name, None) for parameter_name in ("client_id", "redirect_uri"))
     if client_id is None or redirect_uri is None:
         raise ValidationError("The request of the app must contain client_id and redirect_uri exactly once.")
     if is_client_uri(client_id) and is_redirect_uri(redirect_uri):

@@ -87,16 +87,16 @@ def callback(organization_id: str | None = None) -> Response:
         return _redirect(requested.build_redirect(error=error.error, error_description=error.description))
     except RateLimited as limited:
         # Repeating this request would fail, because the provider's code has been used, so the sign-in begins again.
-        refresh = f"2; url={services().settings.issuer}{PATH}?{query}"
-        message = f"{limited.message} This page tries again by itself."
-        raise SignInRefused(503, message, {"Retry-After": "2", "Refresh": refresh}) from None
+        refresh_header = f"2; url={services().settings.issuer}{PATH}?{query}"
+        retry_message = f"{limited.message} This page tries again by itself."
+        raise SignInRefused(503, retry_message, {"Retry-After": "2", "Refresh": refresh_header}) from None
     except decision.NoRule as refused:
-        description = "no rule lets the agent act for the person"
-        refusal_uri = requested.build_redirect(error="access_denied", error_description=description)
+        refusal_description = "no rule lets the agent act for the person"
+        refusal_uri = requested.build_redirect(error="access_denied", error_description=refusal_description)
         return pages.page(
             "authorization_refused.html", 403, refused=refused, resource=requested.resource, leave=refusal_uri
         )
-    form = Consent.create(
+    consent_form = Consent.create(
         provider,
         claims,
         organization_id,
@@ -107,7 +107,7 @@ def callback(organization_id: str | None = None) -> Response:
         days=offer.days,
         form_id=secrets.token_hex(16),
     )
-    return _render_consent_form(requested, offer, form)
+    return _render_consent_form(requested, offer, consent_form)
 
 
 @blueprint.get(person_page.PATH)
@@ -122,19 +122,19 @@ def see_grants() -> Response:
 @public
 def end_grant() -> Response:
     """End a grant of the person, and show the remaining grants."""
-    form = Visit.decrypt(request.form.get("visit", ""), g.at)
-    g.organization_id = form.organization_id
-    wait_for_turn(form.organization_id)
+    visit = Visit.decrypt(request.form.get("visit", ""), g.at)
+    g.organization_id = visit.organization_id
+    wait_for_turn(visit.organization_id)
     try:
         grant_id = UUID(request.form.get("grant", ""))
     except ValueError:
         raise ValidationError("Choose what to end by its button.") from None
     try:
-        person_page.end_own_grant(form, grant_id, g.at)
+        person_page.end_own_grant(visit, grant_id, g.at)
     except NotFound:
         # The notice is the same for grants of other people, so that nobody learns which grants exist.
-        return person_page.show_grants(form, g.at, notice="This permission had already ended.")
-    return person_page.show_grants(form, g.at)
+        return person_page.show_grants(visit, g.at, notice="This permission had already ended.")
+    return person_page.show_grants(visit, g.at)
 
 
 def _show_own_grants(provider: Provider, claims: dict[str, Any]) -> Response:
@@ -148,10 +148,10 @@ def _show_own_grants(provider: Provider, claims: dict[str, Any]) -> Response:
 
 def _check_member(provider: Provider, claims: dict[str, Any], organization_id: str) -> None:
     """Raise ``SignInRefused`` if a person does not belong to an organization."""
-    subject, name = read_subject(claims), read_name(claims)
+    subject, person_name = read_subject(claims), read_name(claims)
     if not provider.has_member(claims, organization_id):
         provider_owner_id = provider.organization_id or INSTANCE
-        log_refusal(provider_owner_id, provider.settings.issuer, subject, name, "other organization", g.at)
+        log_refusal(provider_owner_id, provider.settings.issuer, subject, person_name, "other organization", g.at)
         raise SignInRefused(403, "This app belongs to an organization, and your account does not belong to it.")
 
 
@@ -172,19 +172,19 @@ def _render_consent_form(requested: AuthorizationRequest, offer: decision.Offer,
 @public
 def store_answer() -> Response:
     """Store the answer in the consent form, and redirect the browser to the client with a code or the refusal."""
-    form = Consent.decrypt(request.form.get("consent", ""), g.at)
-    g.organization_id = form.organization_id
-    wait_for_turn(form.organization_id)
-    requested = read_request(form.query, g.at)
+    consent_form = Consent.decrypt(request.form.get("consent", ""), g.at)
+    g.organization_id = consent_form.organization_id
+    wait_for_turn(consent_form.organization_id)
+    requested = read_request(consent_form.query, g.at)
     if requested.client_uri:
-        requested = client_documents.complete_request(requested, form.organization_id, g.at)
+        requested = client_documents.complete_request(requested, consent_form.organization_id, g.at)
     match request.form.get("answer"):
         case "allow":
-            return _redirect(requested.build_redirect(code=consent.allow_access(form, requested, g.at)))
+            return _redirect(requested.build_redirect(code=consent.allow_access(consent_form, requested, g.at)))
         case "refuse":
-            consent.refuse_access(form, requested, g.at)
-            refusal = {"error": "access_denied", "error_description": "the person has refused"}
-            return _redirect(requested.build_redirect(**refusal))
+            consent.refuse_access(consent_form, requested, g.at)
+            refusal_parameters = {"error": "access_denied", "error_description": "the person has refused"}
+            return _redirect(requested.build_redirect(**refusal_parameters))
     raise ValidationError("Answer by one of the two buttons.")
 
 

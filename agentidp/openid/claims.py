@@ -57,8 +57,8 @@ def read_name(claims: Mapping[str, Any]) -> str | None:
     """Return a person's name or email address for display, or ``None`` if the claims contain neither."""
     for claim_name in ("name", "preferred_username", "email"):
         claim_value = claims.get(claim_name)
-        if isinstance(claim_value, str) and (name := in_one_line(claim_value)[:MAX_NAME].rstrip()):
-            return name
+        if isinstance(claim_value, str) and (person_name := in_one_line(claim_value)[:MAX_NAME].rstrip()):
+            return person_name
     return None
 
 

@@ -92,9 +92,9 @@ class Client:
             # Anyone can send this parameter, so only an OAuth error code is logged.
             raise BadResponse(error_code if _ERROR_CODE.fullmatch(error_code) else "unreadable error")
         deadline = time.monotonic() + TIMEOUT
-        tokens = self._request_tokens(metadata, flow, redirect_uri, deadline)
-        access_token = str(tokens.get("access_token", ""))
-        claims = self._verify_id_token(tokens.get("id_token"), flow.nonce, access_token, at)
+        token_response = self._request_tokens(metadata, flow, redirect_uri, deadline)
+        access_token = str(token_response.get("access_token", ""))
+        claims = self._verify_id_token(token_response.get("id_token"), flow.nonce, access_token, at)
         claim_names = (self.settings.organization_claim, self.settings.role_claim)
         is_claim_missing = any(claim_name and not read_strings(claims, claim_name) for claim_name in claim_names)
         if not is_claim_missing or metadata.get("userinfo_endpoint") is None:
@@ -139,8 +139,8 @@ class Client:
         else:
             credentials = f"{client_id}:{client_secret}".encode()
             headers["Authorization"] = f"Basic {base64.b64encode(credentials).decode()}"
-        url = self._read_endpoint(metadata, "token_endpoint")
-        return self._request_json("POST", url, deadline, headers, urlencode(form).encode())
+        token_url = self._read_endpoint(metadata, "token_endpoint")
+        return self._request_json("POST", token_url, deadline, headers, urlencode(form).encode())
 
     def _verify_id_token(self, id_token: object, nonce: str, access_token: str, at: datetime) -> dict[str, Any]:
         """Verify the ID token in a token response, and return its claims (OpenID Connect Core section 3.1.3.7)."""
@@ -205,16 +205,16 @@ def _find_wrong_claim(
     audiences = audience if isinstance(audience, list) else [audience]
     # A missing azp is accepted only if the token has a single audience.
     azp = claims.get("azp", settings.client_id if len(audiences) == 1 else None)
-    earliest, latest = now - CLOCK_DIFFERENCE, now + CLOCK_DIFFERENCE
+    min_time, max_time = now - CLOCK_DIFFERENCE, now + CLOCK_DIFFERENCE
     validity_by_claim = {
         "iss": claims.get("iss") == settings.issuer,
         "sub": "sub" in claims,
         "aud": settings.client_id in audiences,
         "azp": azp == settings.client_id,
         "nonce": claims.get("nonce") == nonce,
-        "exp": _is_time(claims.get("exp"), earliest, NUMERIC_DATE_LIMIT),
-        "iat": _is_time(claims.get("iat"), 0, latest),
-        "nbf": _is_time(claims.get("nbf", now), 0, latest),
+        "exp": _is_time(claims.get("exp"), min_time, NUMERIC_DATE_LIMIT),
+        "iat": _is_time(claims.get("iat"), 0, max_time),
+        "nbf": _is_time(claims.get("nbf", now), 0, max_time),
         "at_hash": claims.get("at_hash") in (None, _hash_access_token(unverified_jwt.alg, access_token)),
     }
     return next((claim_name for claim_name, is_valid in validity_by_claim.items() if not is_valid), None)

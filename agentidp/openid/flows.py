@@ -57,8 +57,8 @@ class Flow(NamedTuple):
 
 def create_flow(return_to: str, provider_version: str, at: datetime) -> Flow:
     """Return a new sign-in."""
-    state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
-    return Flow(state, nonce, verifier, return_to, provider_version, int(at.timestamp()))
+    state, nonce, code_verifier = (secrets.token_urlsafe(32) for _ in range(3))
+    return Flow(state, nonce, code_verifier, return_to, provider_version, int(at.timestamp()))
 
 
 def store_flow(path: str, flow: Flow) -> None:
@@ -127,28 +127,28 @@ def build_cookie_name(key: str) -> str:
 
 def set_cookie(name: str, value: str) -> None:
     """Set a cookie for :data:`LIFETIME` in the response to the current request. An empty value deletes the cookie."""
-    issuer = urlsplit(services().settings.issuer)
-    path, is_secure = issuer.path or "/", issuer.scheme == "https"
+    issuer_url = urlsplit(services().settings.issuer)
+    cookie_path, is_secure = issuer_url.path or "/", issuer_url.scheme == "https"
     lifetime = LIFETIME if value else timedelta()
 
     @after_this_request
     def add_cookie(response: Response) -> Response:
-        response.set_cookie(name, value, lifetime, path=path, secure=is_secure, httponly=True, samesite="Lax")
+        response.set_cookie(name, value, lifetime, path=cookie_path, secure=is_secure, httponly=True, samesite="Lax")
         return response
 
 
 def _delete_oldest_cookies(max_characters: int) -> None:
     """Delete the oldest cookies, so that the remaining cookies have at most *max_characters* together."""
     # A sibling subdomain can set cookies with other names, which must not displace our cookies.
-    name_pattern = re.compile(f"{build_cookie_prefix(services().settings)}{_COMMON_NAME}[0-9a-f]{{16}}")
+    cookie_name_pattern = re.compile(f"{build_cookie_prefix(services().settings)}{_COMMON_NAME}[0-9a-f]{{16}}")
     # Browsers send older cookies first (RFC 6265 section 5.4), so the reversed list begins with the newest.
-    cookies = [cookie for cookie in reversed(list(request.cookies.items())) if name_pattern.fullmatch(cookie[0])]
+    cookies = [cookie for cookie in reversed(list(request.cookies.items())) if cookie_name_pattern.fullmatch(cookie[0])]
     # The cookies of forms, which are short, are deleted last, because a page of another site can begin many sign-ins.
     cookies.sort(key=lambda cookie: len(cookie[1]) > FORM_CHARACTERS)
-    for name, value in cookies:
-        max_characters -= len(f"{name}={value}; ")
+    for cookie_name, cookie_value in cookies:
+        max_characters -= len(f"{cookie_name}={cookie_value}; ")
         if max_characters < 0:
-            set_cookie(name, "")
+            set_cookie(cookie_name, "")
 
 
 def _sealer() -> Sealer:

@@ -68,8 +68,8 @@ class Places:
         return self._count_recent_failures(network, at) >= _FAILURE
 
     def _count_recent_failures(self, network: int, at: datetime) -> int:
-        count, last_at = self._failures.get(network, (0, at))
-        return count if at - last_at < FAILED_FOR else 0
+        failure_count, last_failed_at = self._failures.get(network, (0, at))
+        return failure_count if at - last_failed_at < FAILED_FOR else 0
 
     def _add_failure(self, weight: int, network: int, at: datetime) -> None:
         count = self._count_recent_failures(network, at) + weight

@@ -53,9 +53,9 @@ class ProviderBusy(SignInRefused):
     """503: other people of the same organization or network complete their sign-ins, such as in other tabs."""
 
     def __init__(self) -> None:
-        wait = str(math.ceil(RETRY_AFTER))
+        wait_seconds = str(math.ceil(RETRY_AFTER))
         message = "Other sign-ins are being completed at this moment. This page tries again by itself."
-        super().__init__(503, message, {"Retry-After": wait, "Refresh": wait})
+        super().__init__(503, message, {"Retry-After": wait_seconds, "Refresh": wait_seconds})
 
 
 class Provider:
@@ -128,13 +128,13 @@ class Provider:
     def _reserve_exchange(self, at: datetime) -> Iterator[None]:
         """Reserve a thread to exchange a code in a ``with`` block. Count a failed exchange for the client's network."""
         app_services = services()
-        secret_key, address = app_services.settings.instance_secret, request.remote_addr
+        secret_key, client_address = app_services.settings.instance_secret, request.remote_addr
         organization_id = self.organization_id or ""
         address_throttle_cell = throttle.compute_throttle_cell(
-            secret_key, f"response of a provider{organization_id}", address
+            secret_key, f"response of a provider{organization_id}", client_address
         )
         network_throttle_cell = throttle.compute_throttle_cell(
-            secret_key, f"response of a provider, by site{organization_id}", address, throttle.NETWORK
+            secret_key, f"response of a provider, by site{organization_id}", client_address, throttle.NETWORK
         )
         if throttle.is_throttled(app_services.database, [address_throttle_cell, network_throttle_cell], at):
             wait = str(math.ceil(throttle.INTERVAL.total_seconds()))
