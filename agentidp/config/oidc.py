@@ -50,7 +50,7 @@ class OidcSettings:
 
         :raises ConfigurationError: a variable is invalid or missing.
         """
-        if not any(name.startswith(PREFIX) for name in env):
+        if not any(variable_name.startswith(PREFIX) for variable_name in env):
             return None
         settings = cls(
             issuer=_read_issuer(env, "AGENTIDP_OIDC_ISSUER"),
@@ -140,7 +140,7 @@ def _read_claim_values(env: Mapping[str, str], name: str) -> frozenset[str]:
 def _read_organizations(env: Mapping[str, str], name: str) -> dict[str, str]:
     ids_by_claim_value: dict[str, str] = {}
     for assignment in _read_claim_values(env, name):
-        claim_value, _, organization_id = (side.strip() for side in assignment.rpartition("="))
+        claim_value, _, organization_id = (assignment_part.strip() for assignment_part in assignment.rpartition("="))
         if not claim_value or claim_value in ids_by_claim_value or not ORGANIZATION_ID.fullmatch(organization_id):
             raise ConfigurationError(
                 f"{name} must be value=organization ID, for example acme=org-01234567-89ab-cdef-0123-456789abcdef, "

@@ -148,8 +148,8 @@ class PollingWorker(Worker):
         # thread does not close it before epoll watches it, and that a stopping worker shortens its deadline.
         with self._lock:
             if seconds is not None:
-                max_seconds = self.cfg.keepalive if self.alive else STOP_KEEPALIVE_LINGER
-                connection.timeout = time.monotonic() + min(seconds, max_seconds)
+                max_idle_seconds = self.cfg.keepalive if self.alive else STOP_KEEPALIVE_LINGER
+                connection.timeout = time.monotonic() + min(seconds, max_idle_seconds)
             connection.is_watched = True
             watch_connection(descriptor, events | select.EPOLLONESHOT)
             self.keepalived_conns[descriptor] = connection
@@ -302,7 +302,7 @@ def _send_response(response: Any, body: Iterable[bytes]) -> None:
 
 def cache_settings(cfg: Config) -> None:
     """Store gunicorn's settings as plain attributes. gunicorn itself calls a function at each use of a setting."""
-    for name, setting in cfg.settings.items():
-        if not hasattr(Config, name):
+    for setting_name, setting in cfg.settings.items():
+        if not hasattr(Config, setting_name):
             # vars() is used, because Config refuses setattr() for the name of a setting.
-            vars(cfg)[name] = setting.get()
+            vars(cfg)[setting_name] = setting.get()

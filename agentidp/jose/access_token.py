@@ -273,14 +273,14 @@ def verify_access_token(
             raise TokenRefused("no critical extension is understood")
         if not isinstance(kid, str) or not _KID.fullmatch(kid):
             raise TokenRefused("kid is not one of ours")
-        key = find_key(kid)
+        verification_key = find_key(kid)
         # A key has only one algorithm, which the header must name.
-        if key is None or header.get("alg") != key.alg:
+        if verification_key is None or header.get("alg") != verification_key.alg:
             raise TokenRefused("no such key")
         claims = jwt.decode(
             unverified_token,
-            key.public_key,
-            algorithms=[key.alg],
+            verification_key.public_key,
+            algorithms=[verification_key.alg],
             issuer=issuer,
             options={
                 "require": _REQUIRED,
@@ -352,7 +352,7 @@ def _parse_access_token(claims: dict[str, Any]) -> AccessToken:
 
 def _parse_delegation(claims: dict[str, Any]) -> Delegation:
     """Return the delegation in a token's claims. Refuse claims that differ from those that this server writes."""
-    delegation_claims = {name: claims[name] for name in _DELEGATED if name in claims}
+    delegation_claims = {claim_name: claims[claim_name] for claim_name in _DELEGATED if claim_name in claims}
     try:
         actors, ancestors = _parse_actors(claims.get("act")), _parse_ancestors(claims)
         if "sub_id" in claims:
@@ -366,8 +366,8 @@ def _parse_delegation(claims: dict[str, Any]) -> Delegation:
     except (AttributeError, KeyError, TypeError, ValueError):
         raise TokenRefused("not a delegation of ours") from None
     # Each actor exchanged one ancestor, except that the earliest actor may have exchanged another issuer's token.
-    token_count = len(actors) - (delegation.subject_agent_id is None)
-    is_complete = 1 <= len(actors) <= MAX_ACTORS and len(ancestors) == token_count
+    exchanged_token_count = len(actors) - (delegation.subject_agent_id is None)
+    is_complete = 1 <= len(actors) <= MAX_ACTORS and len(ancestors) == exchanged_token_count
     if not is_complete or delegation.build_claims() != delegation_claims:
         raise TokenRefused("not a delegation of ours")
     return delegation

@@ -109,8 +109,8 @@ def _read_key(header: dict[str, Any]) -> dict[str, Any]:
 
 def compute_thumbprint(jwk: dict[str, Any]) -> str:
     """Return the JWK SHA-256 thumbprint of a public key (RFC 7638)."""
-    members = {member: jwk[member] for member in _THUMBPRINT_MEMBERS[jwk["kty"]]}
-    return _digest(json.dumps(members, separators=(",", ":")))
+    thumbprint_members = {member_name: jwk[member_name] for member_name in _THUMBPRINT_MEMBERS[jwk["kty"]]}
+    return _digest(json.dumps(thumbprint_members, separators=(",", ":")))
 
 
 def _digest(text: str) -> str:

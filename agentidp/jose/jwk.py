@@ -108,7 +108,7 @@ def check_public_jwk(jwk: object, alg: str | None = None) -> dict[str, Any]:
         isinstance(kid, str) and 1 <= len(kid) <= MAX_KID_LENGTH and kid.isascii() and kid.isprintable()
     ):
         raise ValueError(f"kid must have 1 to {MAX_KID_LENGTH} printable ASCII characters")
-    public_members = {member: jwk.get(member) for member in ("kty", *key_type.members)}
+    public_members = {member_name: jwk.get(member_name) for member_name in ("kty", *key_type.members)}
     if not all(isinstance(value, str) and len(value) <= MAX_MEMBER_LENGTH for value in public_members.values()):
         raise ValueError("is not a valid key")
     alg = normalize_algorithm(alg)

@@ -101,15 +101,15 @@ class SigningKeys:
 
     def find_key(self, kid: str) -> VerificationKey | None:
         """Return the published key *kid* or ``None``. If it is unknown, read the keys again, because it may be new."""
-        key = self.current().published.get(kid)
-        if key is None:
+        verification_key = self.current().published.get(kid)
+        if verification_key is None:
             ongoing_read, now = self._key_read, time.monotonic()
             if ongoing_read is None and now >= max(self._attempted_at + MIN_REREAD_SECONDS, self._retry_at):
                 ongoing_read = self._start_key_read()
             if ongoing_read is not None:
                 ongoing_read.wait(PATIENCE_SECONDS)
-                key = self.current().published.get(kid)
-        return key
+                verification_key = self.current().published.get(kid)
+        return verification_key
 
     def _refresh_keys(self, keys: Keys | None) -> Keys:
         now = time.monotonic()

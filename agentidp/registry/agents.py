@@ -46,8 +46,8 @@ def refuse_unknown_scopes(transaction: Transaction, scopes: list[str]) -> None:
     if not SCOPES.keys() >= {*scopes}:
         server_scopes = [server_row.scope for server_row in transaction.fetch("oauth/resource_server_scopes")]
         if not {*scopes} <= {*SCOPES, *server_scopes}:
-            all_scopes = ", ".join([*SCOPES, *server_scopes])
-            message = f"must be among {all_scopes}: register other scopes with their resource server first"
+            allowed_scopes = ", ".join([*SCOPES, *server_scopes])
+            message = f"must be among {allowed_scopes}: register other scopes with their resource server first"
             raise ValidationError(details={"scopes": [message]})
 
 
@@ -267,11 +267,11 @@ def end_tokens(transaction: Transaction, agent_id: UUID, clock: Callable[[], dat
     :raises NotFound: the organization has no such agent.
     """
     quotas.lock(transaction)
-    agent_row = require_row(transaction.fetch("agents/lock_agent", agent_id=agent_id))
+    earlier_row = require_row(transaction.fetch("agents/lock_agent", agent_id=agent_id))
     # Tokens that were issued in the current second end too, because "iat" is in whole seconds.
     tokens_not_before = clock().replace(microsecond=0) + timedelta(seconds=1)
     [changed_row] = transaction.fetch("agents/end_tokens", agent_id=agent_id, not_before=tokens_not_before)
-    earlier_settings = {"tokensNotBefore": schemas.timestamp(agent_row.tokens_not_before)}
+    earlier_settings = {"tokensNotBefore": schemas.timestamp(earlier_row.tokens_not_before)}
     new_settings = {"tokensNotBefore": schemas.timestamp(changed_row.tokens_not_before)}
     audit.record(transaction, "agent.tokens_ended", agent_id, before=earlier_settings, after=new_settings)
 

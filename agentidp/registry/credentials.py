@@ -274,10 +274,10 @@ _settings_as_json = CredentialSchema(only=[name for name in NewCredentialSchema(
 def create_credential(caller: Caller, members: dict[str, Any], agent_id: UUID) -> Response:
     """Create a credential. Its secret is shown only in this response."""
     refuse_past_expiry(members["expires_at"], caller.at)
-    rule = members["rule"] and check_trust(members["rule"], caller.settings, caller.organization_id)
+    trust_rule = members["rule"] and check_trust(members["rule"], caller.settings, caller.organization_id)
     with caller.transaction() as transaction:
-        credential, client_secret = add_credential(transaction, agent_id, **members | {"rule": rule})
-    response_body = represent(credential) | {"clientId": str(agent_id)}
+        credential_row, client_secret = add_credential(transaction, agent_id, **members | {"rule": trust_rule})
+    response_body = represent(credential_row) | {"clientId": str(agent_id)}
     if client_secret is not None:
         response_body["clientSecret"] = client_secret
     return json_response(response_body, 201, {"Location": f"{request.path}/{response_body['credentialId']}"})

@@ -162,7 +162,7 @@ def add_rule(transaction: Transaction, settings: Settings, members: dict[str, An
         members["trust"], settings, transaction.organization_id, check=check_delegation_rule, within="trust"
     )
     agent_rows = transaction.fetch("agents/agents_with_ids", agent_ids=members["agent_ids"])
-    agent_ids = {row.agent_id for row in agent_rows}
+    agent_ids = {agent_row.agent_id for agent_row in agent_rows}
     if unknown_ids := [str(agent_id) for agent_id in members["agent_ids"] if agent_id not in agent_ids]:
         message = f"must be agents of the organization, not {', '.join(unknown_ids)}"
         raise ValidationError(details={"agentIds": [message]})

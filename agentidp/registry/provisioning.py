@@ -64,10 +64,10 @@ class Quotas(schemas.Member, ma.fields.Nested):
         """Parse lines such as ``day=1000``. Return an enforced quota per window."""
         quotas_by_window = {}
         for quota_text in user_input:
-            window, _, tokens = quota_text.partition("=")
-            if window not in WINDOWS or isinstance(schemas.parse_number(tokens), str):
+            window, _, tokens_text = quota_text.partition("=")
+            if window not in WINDOWS or isinstance(schemas.parse_number(tokens_text), str):
                 raise ma.ValidationError(f"must be WINDOW=TOKENS, and the window one of {', '.join(WINDOWS)}")
-            quotas_by_window[window] = {"tokens": schemas.parse_number(tokens), "enforce": True}
+            quotas_by_window[window] = {"tokens": schemas.parse_number(tokens_text), "enforce": True}
         return quotas_by_window
 
 

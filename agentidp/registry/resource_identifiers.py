@@ -81,8 +81,8 @@ def list_resource_identifiers(database_url: str, *, only_unowned: bool = False) 
         registration_rows = run_statement(connection, "oauth/all_resource_servers")
     # Each inner dictionary is an ordered set of organization ids.
     registrant_ids_by_resource: defaultdict[str, dict[str, None]] = defaultdict(dict)
-    for registration in registration_rows:
-        registrant_ids_by_resource[registration.resource][registration.organization_id] = None
+    for registration_row in registration_rows:
+        registrant_ids_by_resource[registration_row.resource][registration_row.organization_id] = None
     identifiers = [
         ResourceIdentifier(resource, owner_ids_by_resource.get(resource), tuple(registrant_ids_by_resource[resource]))
         for resource in sorted(owner_ids_by_resource.keys() | registrant_ids_by_resource.keys())
@@ -128,14 +128,14 @@ def assign_identifier(
         if resource_row.is_own:
             raise ConfigurationError("the resource must not be this server's own API or dashboard")
         with operator_transaction(connection, organization_id, at) as transaction:
-            previous_owner = _fetch_owner_id(transaction, resource)
+            previous_owner_id = _fetch_owner_id(transaction, resource)
             transaction.fetch("oauth/assign_resource", resource=resource)
-            if previous_owner != organization_id:
+            if previous_owner_id != organization_id:
                 audit.record(transaction, "resource.assigned", resource, after={"organizationId": organization_id})
-        if previous_owner not in (None, organization_id):
-            with operator_transaction(connection, str(previous_owner), at) as transaction:
-                audit.record(transaction, "resource.released", resource, before={"organizationId": previous_owner})
-    return previous_owner
+        if previous_owner_id not in (None, organization_id):
+            with operator_transaction(connection, str(previous_owner_id), at) as transaction:
+                audit.record(transaction, "resource.released", resource, before={"organizationId": previous_owner_id})
+    return previous_owner_id
 
 
 def release_identifier(database_url: str, resource: str, at: datetime) -> str:
