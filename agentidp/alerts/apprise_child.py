@@ -76,8 +76,8 @@ def _send_with_apprise(message: dict[str, Any]) -> str | None:
     sys.addaudithook(connection_guard.audit)
     # The text is declared as Markdown if the service expects Markdown. Otherwise apprise would escape the link in the
     # text, and break it.
-    markdown, plain_text = apprise.NotifyFormat.MARKDOWN, apprise.NotifyFormat.TEXT
-    body_format = markdown if apprise_sender.resolve_format(plain_text) == markdown else plain_text
+    markdown_format, text_format = apprise.NotifyFormat.MARKDOWN, apprise.NotifyFormat.TEXT
+    body_format = markdown_format if apprise_sender.resolve_format(text_format) == markdown_format else text_format
     notifier = apprise.Apprise([apprise_sender])
     if notifier.notify(message["body"], message["title"], message["type"], body_format=body_format):
         return None

@@ -118,7 +118,7 @@ class Channels:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 # The environment has no secrets, and no proxy, because a proxy could connect to forbidden addresses.
-                env={"PYTHONPATH": ":".join(child_path for child_path in sys.path if child_path)},
+                env={"PYTHONPATH": ":".join(import_path for import_path in sys.path if import_path)},
                 timeout=APPRISE_TIMEOUT,
                 check=False,
             )

@@ -245,6 +245,6 @@ class Dispatcher:
                 is_gone=is_gone,
                 **_schedule_next_attempt(delivery, failures, transaction.at),
             )
-            if is_gone and any(row.enabled for row in target_rows):
+            if is_gone and any(target_row.enabled for target_row in target_rows):
                 audited_changes = {"before": {"enabled": True}, "after": {"enabled": False}}
                 audit.record(transaction, "alert_target.changed", target_id, **audited_changes)

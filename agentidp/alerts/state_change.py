@@ -72,9 +72,9 @@ class StateChange:
     def from_json(cls, json_values: dict[str, Any]) -> StateChange:
         """Return the state change that :meth:`to_json` represented as *json_values*."""
         ids_by_name = {
-            name: UUID(json_values[name]) if json_values[name] else None for name in ("finding_id", "agent_id")
+            field: UUID(json_values[field]) if json_values[field] else None for field in ("finding_id", "agent_id")
         }
-        instants_by_name = {name: datetime.fromisoformat(json_values[name]) for name in ("opened_at", "at")}
+        instants_by_name = {field: datetime.fromisoformat(json_values[field]) for field in ("opened_at", "at")}
         return cls(**(json_values | ids_by_name | instants_by_name))
 
 

@@ -55,14 +55,14 @@ def map_names_by_id(agent_rows: Rows, server_rows: Rows, target_rows: Rows) -> d
 
 def describe_event(event: dict[str, Any], names_by_id: dict[str, str]) -> str:
     """Return a sentence about an audit event. An object without a name is shown by its ID."""
-    subject_type, recorded_values, subject = event["subjectType"].replace("_", " "), members(event), event["subject"]
+    subject_type, recorded_values, subject_id = event["subjectType"].replace("_", " "), members(event), event["subject"]
     subject_name = (
-        names_by_id.get(subject)
+        names_by_id.get(subject_id)
         or recorded_values.get("name")
         or recorded_values.get("label")
         or recorded_values.get("kind")
         or (recorded_values.get("issuer") if subject_type == "openid provider" else None)
-        or subject
+        or subject_id
     )
     actor, verb = names_by_id.get(event["actor"], event["actor"]), ACTIONS[event["action"]].verb
     sentence_parts = (actor, verb, subject_type if subject_type in NAMED else "", subject_name)

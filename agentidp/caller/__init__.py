@@ -218,9 +218,9 @@ def wait_for_turn(organization_id: str) -> None:
 def refuse_second_token() -> None:
     """Raise ``SecondToken`` if the query or the form contains an ``access_token`` (RFC 6750 section 2)."""
     request = current_request()
-    query = request.environ.get("QUERY_STRING", "")
+    query_string = request.environ.get("QUERY_STRING", "")
     # The query is parsed only if it may contain access_token, perhaps percent-encoded, because parsing takes time.
-    is_in_query = ("access_token" in query or "%" in query) and "access_token" in request.args
+    is_in_query = ("access_token" in query_string or "%" in query_string) and "access_token" in request.args
     # The view can still read the body after request.form, because wait_for_turn() has cached the body.
     has_form = request.environ.get("CONTENT_TYPE") and request.mimetype == "application/x-www-form-urlencoded"
     if is_in_query or (has_form and "access_token" in request.form):

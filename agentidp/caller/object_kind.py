@@ -121,9 +121,9 @@ class ObjectKind:
         @self._blueprint.alt_response(409, "CONFLICT")
         def create(caller: Caller, members: dict[str, Any]) -> Response:
             with caller.transaction() as transaction:
-                row = add(transaction, caller.settings, members)
-            location = f"{self._path}/{getattr(row, self._id_column)}"
-            return json_response(self.represent(row), 201, {"Location": location})
+                object_row = add(transaction, caller.settings, members)
+            location = f"{self._path}/{getattr(object_row, self._id_column)}"
+            return json_response(self.represent(object_row), 201, {"Location": location})
 
         self._add_route("POST", self._path, f"create_{self._type}", create, description)
 
