@@ -118,9 +118,9 @@ def _print_plan(dry_run_result: ApplyResult, consequences: list[list[str]], as_j
     for change, change_consequences in zip(dry_run_result.changes, consequences, strict=True):
         _print_change(change, change_consequences)
     counts_by_action = {action: sum(change.action == action for change in dry_run_result.changes) for action in SIGNS}
-    summary = ", ".join(f"{count} to {action}" for action, count in counts_by_action.items())
+    summary = ", ".join(f"{change_count} to {action}" for action, change_count in counts_by_action.items())
     click.echo(f"{summary}." if dry_run_result.changes else "Nothing differs.")
-    _print_omissions([line for plan in dry_run_result.plans for line in plan.omissions])
+    _print_omissions([omission for plan in dry_run_result.plans for omission in plan.omissions])
 
 
 def _represent_changes(dry_run_result: ApplyResult, consequences: list[list[str]]) -> list[dict[str, Any]]:
@@ -166,7 +166,7 @@ def _describe_consequences(database: OrganizationDatabase, plan: Plan, change: C
             return _describe_deleted_agent(database, plan, change, token_ttl)
         case "delete", RESOURCE_SERVER.type:
             server_rows = database.fetch("oauth/list_resource_servers")
-            [server_row] = [row for row in server_rows if str(row.resource_server_id) == change.id]
+            [server_row] = [server_row for server_row in server_rows if str(server_row.resource_server_id) == change.id]
             server_impact = impact.read_resource_server_impact(database.run, server_row, database.at, token_ttl)
             return server_impact.summary
         case "delete" | "change", DELEGATION_RULE.type:

@@ -177,7 +177,7 @@ def verify_trails(organization: str | None, known_event: str | None, as_json: bo
     """
     if known_event is not None and organization is None:
         raise click.UsageError("--known requires --organization")
-    noted_event = None if known_event is None else _parse_event(known_event)
+    known_event_hash = None if known_event is None else _parse_event(known_event)
     with open_services() as services:
         with connect(str(services.settings.database_url)) as operator:
             ids_without_chain = upkeep.list_organizations_without_chain(operator)
@@ -186,7 +186,7 @@ def verify_trails(organization: str | None, known_event: str | None, as_json: bo
                 trail_ids += ids_without_chain
         with show_activity(f"Verifying {format_count(len(trail_ids), 'trail')}"):
             verifications = {
-                trail_id: upkeep.verify_chain(services.database.of(trail_id, utc_now()), noted_event)
+                trail_id: upkeep.verify_chain(services.database.of(trail_id, utc_now()), known_event_hash)
                 for trail_id in trail_ids
             }
     for trail_id, verification in verifications.items():
@@ -241,11 +241,11 @@ def prune_events(keep: int | None, organization: str | None, as_json: bool) -> N
         cutoff = now - timedelta(days=days_to_keep)
         confirm(lambda: _describe_pruning(operator, trail_ids, days_to_keep, cutoff=cutoff, at=now))
         with track_progress(trail_ids, "Pruning") as tracked_trail_ids:
-            prunings = [
+            pruned_trails = [
                 upkeep.prune_events(operator, trail_id, cutoff=cutoff, at=utc_now()) for trail_id in tracked_trail_ids
             ]
     member_names = ("organizationId", "events", "lastSequence")
-    show([dict(zip(member_names, pruning, strict=True)) for pruning in prunings if pruning], as_json)
+    show([dict(zip(member_names, trail, strict=True)) for trail in pruned_trails if trail], as_json)
 
 
 def _describe_pruning(

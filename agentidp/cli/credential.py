@@ -99,10 +99,10 @@ def trust_issuer(agent: str, organization: str | None, as_json: bool, **options:
             credential_row, _ = credentials.add_credential(
                 transaction, agent_id, label=new_credential["label"], rule=trust_rule, expires_at=None
             )
-    credential = credentials.represent(credential_row)
-    warn(credential["warnings"])
+    shown_credential = credentials.represent(credential_row)
+    warn(shown_credential["warnings"])
     printed_members = ("credentialId", "issuer", "subject", "claims", "audience")
-    show_object(credential if as_json else {"claims": {}} | credential, as_json, members=printed_members)
+    show_object(shown_credential if as_json else {"claims": {}} | shown_credential, as_json, members=printed_members)
 
 
 @commands.command("test")

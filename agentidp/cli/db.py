@@ -119,18 +119,18 @@ def restore_backup(file: Path, clean: bool, bindir: Path | None) -> None:
             )
             confirm(lambda: consequences, name=target.name)
         with show_progress("Restoring") as report_progress:
-            restored = restore_archive(runtime.settings, archive, target, at=utc_now(), report=report_progress)
-    click.echo(f"Restored {restored.contents}, from the backup of {timestamp(restored.made_at)}.")
+            restore_result = restore_archive(runtime.settings, archive, target, at=utc_now(), report=report_progress)
+    click.echo(f"Restored {restore_result.contents}, from the backup of {timestamp(restore_result.made_at)}.")
     click.echo(
         "Before you start the service, repeat every revocation, suspension and erasure since the backup, because the "
         "restored database does not contain them. Alerts that were waiting at the time of the backup are sent again."
     )
-    if restored.left_out:
+    if restore_result.left_out:
         # The names are escaped, because the author of the backup file could choose any characters.
-        table_names = ", ".join(ascii(table_name)[1:-1] for table_name in restored.left_out)
+        table_names = ", ".join(ascii(table_name)[1:-1] for table_name in restore_result.left_out)
         click.echo(f"Tables that do not belong to AgentIdP were not restored: {table_names}.")
-    if restored.migrations:
-        click.echo(f"The schema was brought up to date: {', '.join(restored.migrations)}.")
+    if restore_result.migrations:
+        click.echo(f"The schema was brought up to date: {', '.join(restore_result.migrations)}.")
 
 
 def _add_secret(settings: Settings) -> Settings:

@@ -77,9 +77,9 @@ def compute_findings(organization: str, days: int, as_json: bool) -> None:
     Prints: severity, kind, agent, window, summary, possible causes, what to check.
     """
     with open_organization(organization) as (services, database):
-        query = findings.build_findings_query(database.at, services.settings, days=days)
+        findings_query = findings.build_findings_query(database.at, services.settings, days=days)
         with show_activity("Computing the findings"):
-            computed_findings = findings.compute_findings(database.run, query)
+            computed_findings = findings.compute_findings(database.run, findings_query)
     _warn_of_missing_kinds(computed_findings.not_computed)
     represented_findings = [_represent_finding(finding, as_json) for finding in computed_findings.findings]
     show(represented_findings, as_json, members=MEMBERS, columns=MEMBERS[:5])

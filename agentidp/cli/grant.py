@@ -57,9 +57,9 @@ def end_grants(grant_id: UUID | None, organization: str, agent: str | None, rule
     with open_organization(organization) as (services, database):
         agent_id, rule_id = _find_agent_and_rule(services, database, agent, rule)
         confirm(lambda: _describe_consequences(database, grant_id, agent_id, rule_id))
-        missing_object = f"grant {grant_id}" if grant_id else f"agent {agent}" if agent else f"delegation rule {rule}"
+        object_phrase = f"grant {grant_id}" if grant_id else f"agent {agent}" if agent else f"delegation rule {rule}"
         with (
-            refuse_missing(f"the organization has no {missing_object}"),
+            refuse_missing(f"the organization has no {object_phrase}"),
             begin_transaction(services, database) as transaction,
         ):
             if grant_id is not None:

@@ -28,8 +28,8 @@ def rotate_signing_key(as_json: bool) -> None:
     """Publish a new signing key and print it. The key signs tokens once clients no longer cache an older JWKS."""
     with open_services() as services:
         kid = key_rotation.rotate_keys(services.settings, at=utc_now())
-        [key] = [key_row for key_row in _list_keys(services) if key_row["kid"] == kid]
-    show_object(key, as_json)
+        [new_key] = [key_row for key_row in _list_keys(services) if key_row["kid"] == kid]
+    show_object(new_key, as_json)
 
 
 class _KidCommand(click.Command):
@@ -56,8 +56,8 @@ def revoke_signing_key(kid: str, as_json: bool) -> None:
     with open_services(checks_keys=False) as services:
         confirm(lambda: _describe_consequences(services, kid))
         new_kid = key_rotation.revoke_key(services.settings, kid, at=utc_now())
-        keys = [key_row for key_row in _list_keys(services) if key_row["kid"] in (kid, new_kid)]
-    show(keys, as_json)
+        shown_keys = [key_row for key_row in _list_keys(services) if key_row["kid"] in (kid, new_kid)]
+    show(shown_keys, as_json)
     if new_kid is not None:
         click.echo(
             f"Warning: the new key {new_kid} already signs tokens. A client with a cached JWKS refuses these tokens "

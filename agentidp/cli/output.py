@@ -168,7 +168,7 @@ def _format_for_people(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     full_text = format_cell(value.replace("\n", " ") if isinstance(value, str) else value)
-    time_matches = [_TIME.fullmatch(time) for time in full_text.split("/")]
+    time_matches = [_TIME.fullmatch(time_text) for time_text in full_text.split("/")]
     short_times = [f"{time_match[1]} {time_match[2]}Z" for time_match in time_matches if time_match]
     return "/".join(short_times) if all(time_matches) else full_text
 

@@ -127,7 +127,7 @@ def remove_quota(agent: str | None, organization: str | None, window: str) -> No
     """Remove a quota."""
     with open_agent_or_organization(agent, organization) as (services, database, agent_id):
         [quota_rows] = database.run(quotas.build_usage_call(agent_id))
-        quota = next((quota_row for quota_row in quota_rows if quota_row.quota_window == window), None)
+        quota = next((quota for quota in quota_rows if quota.quota_window == window), None)
         if quota is None:
             raise ConfigurationError(_MISSING)
         holder_name = quota.agent_name or "the organization"

@@ -144,7 +144,7 @@ def _summarize_rule(kind: RuleKind, rule_row: Any) -> dict[str, Any]:
     if kind is _DELEGATION:
         shown_members["agents"] = ", ".join([*rule_row.agents, *(f"apps of {host}" for host in rule_row.client_hosts)])
         shown_members["resources"] = [permission["resource"] for permission in rule["resources"]]
-    return {name: shown_members[name] for name in kind.columns}
+    return {column: shown_members[column] for column in kind.columns}
 
 
 delegation_commands, provisioning_commands = map(_make_rule_commands, (_DELEGATION, _PROVISIONING))

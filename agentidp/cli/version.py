@@ -25,7 +25,7 @@ def read_commit(directory: Path) -> str | None:
     if not (directory / ".git").exists():
         return None
     # Inside a git hook, variables such as GIT_DIR would make git describe another repository.
-    environment = {name: variable_value for name, variable_value in os.environ.items() if not name.startswith("GIT_")}
+    environment = {variable: value for variable, value in os.environ.items() if not variable.startswith("GIT_")}
     git_command = ["git", "describe", "--always", "--exclude=*", "--dirty=+"]
     try:
         completed_process = subprocess.run(
