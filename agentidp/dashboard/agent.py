@@ -42,24 +42,24 @@ def show_agent(caller: Caller, agent_id: UUID) -> Response:
     period = parse_period(caller.at)
     calls = _build_calls(agent_id, period)
     attribution, row_lists = read_attribution(caller, period, agent_id, *calls.values())
-    rows = dict(zip(calls, row_lists, strict=True))
-    activity_rows, agent = rows["activity"], rows["agent"][0] if rows["agent"] else None
-    agent_delegations = delegations.represent_delegations(rows["delegations"], period)
-    quotas = compute_used_quotas([*rows["own_quotas"], *rows["shared_quotas"]], caller.at)
+    rows_by_name = dict(zip(calls, row_lists, strict=True))
+    activity_rows, agent = rows_by_name["activity"], rows_by_name["agent"][0] if rows_by_name["agent"] else None
+    agent_delegations = delegations.represent_delegations(rows_by_name["delegations"], period)
+    quotas = compute_used_quotas([*rows_by_name["own_quotas"], *rows_by_name["shared_quotas"]], caller.at)
     return pages.page(
         "agent.html",
         here="agents",
-        slow_part=lambda: _read_slow_part(caller, period, agent_id, rows),
+        slow_part=lambda: _read_slow_part(caller, period, agent_id, rows_by_name),
         agent_id=agent_id,
         registered=agent,
         members=SHOWN,
-        scopes=_group_scopes_by_api(agent.scopes if agent else [], rows["servers"]),
+        scopes=_group_scopes_by_api(agent.scopes if agent else [], rows_by_name["servers"]),
         quotas=quotas,
         unset=find_windows_without(quotas, agent_id),
         # The credentials are listed first, because list_used_resources() empties the list attribution.rows.
         credentials=[usage for usage in list_credential_usages(attribution) if not usage.revoked_at],
-        issuers={row.credential_id: row.trust["issuer"] for row in rows["credentials"] if row.trust},
-        resources=[usage for usage in list_used_resources(attribution, rows["servers"]) if usage.tokens],
+        issuers={row.credential_id: row.trust["issuer"] for row in rows_by_name["credentials"] if row.trust},
+        resources=[usage for usage in list_used_resources(attribution, rows_by_name["servers"]) if usage.tokens],
         acts_for=[row for row in agent_delegations if row["agentId"] == str(agent_id)],
         acted_for_by=[row for row in agent_delegations if row["agentId"] != str(agent_id)],
         max_delegations=MAX_DELEGATIONS,

@@ -99,17 +99,17 @@ def _read_events(caller: Caller, selection: dict[str, str]) -> list[dict[str, An
     end_sequence_text = request.args.get("below")
     if end_sequence_text is not None and not re.fullmatch(r"[1-9][0-9]{0,17}", end_sequence_text):
         raise ValidationError("This is not the number of an event.")
-    until = None
+    last_instant = None
     if selection["until"]:
         try:
             # The last day is included until midnight.
-            until = datetime.combine(date.fromisoformat(selection["until"]), time.max, UTC)
+            last_instant = datetime.combine(date.fromisoformat(selection["until"]), time.max, UTC)
         except ValueError:
             raise ValidationError("The last day must be a date.") from None
     filter_values = {filter_name: selection[filter_name] or None for filter_name in ("actor", "action", "subject")}
     end_sequence = int(end_sequence_text) if end_sequence_text else None
     [event_rows] = caller.read_together(
-        build_list_call(below=end_sequence, **filter_values, since=None, until=until, limit=PAGE_SIZE + 1)
+        build_list_call(below=end_sequence, **filter_values, since=None, until=last_instant, limit=PAGE_SIZE + 1)
     )
     return represent_rows(event_rows)
 
@@ -146,19 +146,19 @@ def _describe(event: dict[str, Any], references_by_id: dict[str, Reference], at:
 
 def _describe_subject(event: dict[str, Any], references_by_id: dict[str, Reference]) -> Reference:
     """Return the subject of an audit event. A subject without a name is shown by its id."""
-    subject, subject_kind, members = event["subject"], event["subjectType"].replace("_", " "), words.members(event)
-    if subject in references_by_id:
-        return references_by_id[subject]
+    subject_id, subject_kind, members = event["subject"], event["subjectType"].replace("_", " "), words.members(event)
+    if subject_id in references_by_id:
+        return references_by_id[subject_id]
     if subject_kind in ("credential", "grant"):
         return Reference(
             subject_kind, members.get("label") or "", agent=references_by_id.get(members.get("agentId", ""))
         )
     if subject_kind == "finding":
-        return Reference(subject_kind, kind_label(str(members.get("kind", ""))), f"/findings/{subject}")
+        return Reference(subject_kind, kind_label(str(members.get("kind", ""))), f"/findings/{subject_id}")
     if subject_kind in words.NAMED:
         issuer = members.get("issuer") if subject_kind == "openid provider" else None
-        return Reference(subject_kind, members.get("kind") or members.get("name") or issuer or subject)
-    return Reference("", subject)
+        return Reference(subject_kind, members.get("kind") or members.get("name") or issuer or subject_id)
+    return Reference("", subject_id)
 
 
 def _describe_changes(event: dict[str, Any], references_by_id: dict[str, Reference], at: datetime) -> list[str]:

@@ -226,8 +226,8 @@ def draw_chart(
     :param earlier_findings: the findings about the day to compare with, per bar.
     """
     # Imported usage can be older than the agent. The agent then counts as existing since its first usage.
-    first_usage = next((day_or_hour for day_or_hour, count in counts if count), running)
-    existing_since = counts[0][0] if created is None else min(created, first_usage)
+    first_usage_time = next((day_or_hour for day_or_hour, count in counts if count), running)
+    existing_since = counts[0][0] if created is None else min(created, first_usage_time)
     has_comparison_line = any(earlier_counts)
     axis_top = _round_up(_find_maximum([*(count for _, count in counts), *(count or 0 for count in earlier_counts)]))
     bars = []
@@ -315,16 +315,16 @@ def build_heatmap(days: list[DayUsage], at: datetime, first_usage_day: date | No
     """Return the averages per hour of the week, without hours that are not over and days before the first usage."""
     counts_by_weekday: list[list[list[int]]] = [[[] for _ in range(24)] for _ in range(7)]
     for day_usage in days:
-        complete_hours = 24 if day_usage.day < at.date() else at.hour
+        complete_hour_count = 24 if day_usage.day < at.date() else at.hour
         if first_usage_day is None or day_usage.day >= first_usage_day:
-            for hour, requests in enumerate(day_usage.requests_by_hour[:complete_hours]):
-                counts_by_weekday[day_usage.day.isoweekday() % 7][hour].append(requests)
+            for hour, request_count in enumerate(day_usage.requests_by_hour[:complete_hour_count]):
+                counts_by_weekday[day_usage.day.isoweekday() % 7][hour].append(request_count)
     averages = [[_mean(hour_counts) if hour_counts else None for hour_counts in hours] for hours in counts_by_weekday]
-    maximum, weekday, hour = max(
+    max_average, weekday, hour = max(
         (average or 0, weekday, hour) for weekday, hours in enumerate(averages) for hour, average in enumerate(hours)
     )
-    cells = [[(average, ceil(SHADES * (average or 0) / (maximum or 1))) for average in hours] for hours in averages]
-    return Heatmap(cells, (weekday, hour) if maximum else None)
+    cells = [[(average, ceil(SHADES * (average or 0) / (max_average or 1))) for average in hours] for hours in averages]
+    return Heatmap(cells, (weekday, hour) if max_average else None)
 
 
 def _mean(counts: list[int]) -> float:

@@ -68,10 +68,10 @@ def _read_slow_part(
     ]
     selectors = build_selectors(unrevoked_usages, caller.at)
     usages_by_filter = {name: list(filter(is_selected, unrevoked_usages)) for name, is_selected in selectors.items()}
-    counts_by_filter = {name: len(usages) for name, usages in usages_by_filter.items()}
+    counts_by_filter = {name: len(selected_usages) for name, selected_usages in usages_by_filter.items()}
     listed_credentials, page_links = select_page(usages_by_filter[filter_name], page)
-    query = usage_filter.add_to_query(period.query)
-    return {"credentials": listed_credentials, "counts": counts_by_filter, "query": query, **page_links}
+    url_query = usage_filter.add_to_query(period.query)
+    return {"credentials": listed_credentials, "counts": counts_by_filter, "query": url_query, **page_links}
 
 
 @pages.blueprint.get("/dashboard/agents/<uuid:agent_id>/credentials/<uuid:credential_id>")

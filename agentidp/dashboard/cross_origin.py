@@ -27,10 +27,10 @@ def refuse_cross_origin(request: Request) -> None:
     """
     if request.method in SAFE_METHODS:
         return
-    site, origin = request.environ.get("HTTP_SEC_FETCH_SITE", ""), request.environ.get("HTTP_ORIGIN", "")
-    if site in ("same-origin", "none") or (not site and not origin):
+    fetch_site, origin = request.environ.get("HTTP_SEC_FETCH_SITE", ""), request.environ.get("HTTP_ORIGIN", "")
+    if fetch_site in ("same-origin", "none") or (not fetch_site and not origin):
         return
     # The host of the issuer is accepted too, because a proxy may have changed the Host header.
     own_hosts = (request.environ.get("HTTP_HOST", ""), urlsplit(services().settings.issuer).netloc)
-    if site or "://" not in origin or origin.partition("://")[2] not in own_hosts:
+    if fetch_site or "://" not in origin or origin.partition("://")[2] not in own_hosts:
         raise CrossOrigin

@@ -81,13 +81,13 @@ def build_usage_by_agent_call(day: date, *, limit: int | None) -> Call:
 
     :param limit: the maximum number of agents; ``None`` for all.
     """
-    hour_argument, order = request.args.get("hour"), request.args.get("by", "tokens")
+    hour_argument, sort_column = request.args.get("hour"), request.args.get("by", "tokens")
     if hour_argument is not None and not re.fullmatch(r"[0-9]|1[0-9]|2[0-3]", hour_argument):
         raise ValidationError("The hour must be a whole number from 0 to 23.")
-    if order not in ("tokens", "rejected"):
+    if sort_column not in ("tokens", "rejected"):
         raise ValidationError("The agents cannot be sorted by this.")
     hour = None if hour_argument is None else int(hour_argument)
-    parameters = {"on_day": day, "at_hour": hour, "by_rejected": order == "rejected", "limit": limit}
+    parameters = {"on_day": day, "at_hour": hour, "by_rejected": sort_column == "rejected", "limit": limit}
     return Call("dashboard/agents_of_the_day", parameters)
 
 

@@ -133,5 +133,5 @@ def _show_form(caller: Caller, form: Form | None = None) -> Response:
         audience_values | forms.default_values(MEMBERS) | {"resources": []},
         here="delegation",
         members=MEMBERS,
-        servers=[row for row in caller.read("oauth/list_resource_servers") if row.scopes],
+        servers=[server_row for server_row in caller.read("oauth/list_resource_servers") if server_row.scopes],
     )

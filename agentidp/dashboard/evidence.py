@@ -95,10 +95,10 @@ def build_calls(finding: StoredFinding, at: datetime) -> list[Call]:
 
 def build_evidence(finding: StoredFinding, at: datetime, *rows: Rows) -> Evidence:
     """Return the evidence of a finding, from the rows of :func:`build_calls`."""
-    *usage_rows_per_call, markers = rows
+    *usage_rows_per_call, marker_rows = rows
     unit, limit_words = kind_of(finding).counted, LIMITS.get(finding.kind, "expected")
     line_words = _describe_line(finding, limit_words, at)
-    counts = _sum_counts(finding, [row for usage_rows in usage_rows_per_call for row in usage_rows], unit)
+    counts = _sum_counts(finding, [usage_row for usage_rows in usage_rows_per_call for usage_row in usage_rows], unit)
     return Evidence(
         unit=unit,
         agent_ids=_find_drawn_agents(finding),
@@ -108,7 +108,7 @@ def build_evidence(finding: StoredFinding, at: datetime, *rows: Rows) -> Evidenc
         ],
         drawn_days=_find_drawn_days(finding, at),
         period=_build_period(finding, at),
-        changes=_list_changes(finding, markers),
+        changes=_list_changes(finding, marker_rows),
         limit=limit_words,
         line=line_words,
     )

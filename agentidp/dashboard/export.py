@@ -210,7 +210,7 @@ def export_agents(caller: Caller) -> Response:
 def _export_further_agents(caller: Caller, agents_call: Call, agent_rows: Rows) -> Iterator[str]:
     """Yield the agents that *agents_call* selects as CSV, ordered by id. *agent_rows* are the first rows."""
     while agent_rows:
-        csv_rows = [_list_values(row) for row in agent_rows if row.is_listed]
+        csv_rows = [_list_values(agent_row) for agent_row in agent_rows if agent_row.is_listed]
         if csv_rows:
             yield format_csv(None, csv_rows)
         [agent_rows] = caller.read_together(build_next_agents_call(agents_call, agent_rows[-1].agent_id, MAX_EXAMINED))

@@ -68,8 +68,8 @@ def break_lines(address: str) -> Markup:
 def with_code(sentence: str) -> Markup:
     """Return a sentence as HTML. Words between backticks become code."""
     pieces = enumerate(sentence.split("`"))
-    code = Markup("<code>{}</code>")
-    return Markup("").join(code.format(piece) if index % 2 else escape(piece) for index, piece in pieces)
+    code_template = Markup("<code>{}</code>")
+    return Markup("").join(code_template.format(piece) if index % 2 else escape(piece) for index, piece in pieces)
 
 
 def isolate(text: str) -> str:
@@ -144,13 +144,13 @@ def begin_or_end(finding: StoredFinding, at: datetime) -> str:
     """Return in a few words since when a finding is ongoing, or on which day it ended, for a row of a list."""
     if finding.ended_at is not None:
         return f"ended {day_label(charts.last_day(finding.ended_at.astimezone(UTC)), at)}"
-    begin_instant, words = finding.since or finding.begins, "since"
+    begin_instant, since_words = finding.since or finding.begins, "since"
     if finding.kind == "budget" and begin_instant == finding.begins:
         # A budget's finding begins with the month, so readers need the time at which the forecast exceeded the budget.
-        begin_instant, words = finding.first_seen_at, "reported since"
+        begin_instant, since_words = finding.first_seen_at, "reported since"
     begin_instant = begin_instant.astimezone(UTC)
     shows_day_only = begin_instant.time() == time() or at - begin_instant > timedelta(days=2)
-    return f"{words} {day_label(begin_instant, at) if shows_day_only else time_label(begin_instant, at)}"
+    return f"{since_words} {day_label(begin_instant, at) if shows_day_only else time_label(begin_instant, at)}"
 
 
 class Link(NamedTuple):
@@ -225,11 +225,11 @@ def finding_html(sentence: str, finding: Finding, at: datetime, base: str | None
         ids_by_name[finding.agent_name] = finding.agent_id
     if not ids_by_name:
         return escape(format_dates(sentence, at))
-    names_pattern = "|".join(re.escape(name) for name in sorted(ids_by_name, key=len, reverse=True))
+    names_pattern = "|".join(re.escape(agent_name) for agent_name in sorted(ids_by_name, key=len, reverse=True))
     html = Markup()
     # A pattern with a group makes split() return the names too, as every second piece.
-    for index, sentence_part in enumerate(re.split(rf"(?<!\w)({names_pattern})(?!\w)", sentence)):
-        agent_id = ids_by_name.pop(sentence_part, None) if index % 2 else None
+    for part_index, sentence_part in enumerate(re.split(rf"(?<!\w)({names_pattern})(?!\w)", sentence)):
+        agent_id = ids_by_name.pop(sentence_part, None) if part_index % 2 else None
         if agent_id is None:
             html += format_dates(sentence_part, at)
             continue

@@ -71,10 +71,10 @@ def build_body(fields: Iterable[Member], values: Mapping[str, Any]) -> dict[str,
     body, details = {}, {}
     for member in fields:
         try:
-            value = values[member.typed_name]
+            field_value = values[member.typed_name]
             if member.kind == "items":
-                value = list(filter(None, map(str.strip, value.splitlines())))
-            body[member.name or ""] = member.parse_input(value)
+                field_value = list(filter(None, map(str.strip, field_value.splitlines())))
+            body[member.name or ""] = member.parse_input(field_value)
         except ma.ValidationError as error:
             details[member.typed_name] = error.messages
     if details:

@@ -66,5 +66,5 @@ def _show_grants(caller: Caller, template: str, agent_id: UUID | None = None, ru
         context = {"path": f"/agents/{agent_id}/grants", "name": require_row(agent_rows).name}
     elif rule_id is not None:
         context = {"path": f"/delegation-rules/{rule_id}/grants", "name": find_rule(rules, rule_id).name}
-    has_more = len(grant_rows) > MAX_PAGE
-    return pages.page(template, here="delegation", grants=grant_rows[:MAX_PAGE], has_more=has_more, **context)
+    has_more_grants = len(grant_rows) > MAX_PAGE
+    return pages.page(template, here="delegation", grants=grant_rows[:MAX_PAGE], has_more=has_more_grants, **context)

@@ -62,15 +62,15 @@ def build_headline(
 
 def _build_count_figure(name: str, period: Period, pairs: list[Pair], days: list[DayUsage]) -> Figure:
     total_count = sum(getattr(day, name) for day in days)
-    count = sum(getattr(day, name) for day, _ in pairs)
+    compared_count = sum(getattr(day, name) for day, _ in pairs)
     earlier_count = sum(getattr(earlier_day, name) for _, earlier_day in pairs)
     # Only complete days are compared. If all usage is from today, the comparison would wrongly show no usage.
-    is_compared = pairs and (count or earlier_count or not total_count)
+    is_compared = pairs and (compared_count or earlier_count or not total_count)
     severity = None
     if name == "rejected" and any(earlier_day.requests for _, earlier_day in pairs):
         rejected_count = sum(day.rejected for day in days if day.day >= pairs[0][0].day)
         severity = decide_rejected_severity(rejected_count, earlier_count)
-    note = compare_counts(count, earlier_count) if is_compared else ""
+    note = compare_counts(compared_count, earlier_count) if is_compared else ""
     return Figure(f"{name.capitalize()} in {format_count(period.days, 'day')}", f"{total_count:,}", note, severity)
 
 

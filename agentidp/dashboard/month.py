@@ -83,14 +83,14 @@ def show_month(caller: Caller) -> Response:
     at = caller.at.astimezone(UTC)
     period = _read_month(at)
     comparison = Comparison(period, "month")
-    day_rows, earlier_rows, first_usage_rows = caller.read_together(
+    day_rows, earlier_day_rows, first_usage_rows = caller.read_together(
         Call("analytics/usage_by_day", period.bounds),
         Call("analytics/usage_by_day", comparison.bounds),
         Call("dashboard/first_usage", {}),
     )
     first_usage_day = first_usage_rows[0].on_day if first_usage_rows else None
     days = counts.build_days(day_rows)
-    pairs = pair_days(period, counts.match_days(counts.build_days(earlier_rows), comparison, first_usage_day), days)
+    pairs = pair_days(period, counts.match_days(counts.build_days(earlier_day_rows), comparison, first_usage_day), days)
     return pages.page(
         "month.html",
         slow_part=lambda: _read_slow_part(caller, period, pairs, days),
@@ -110,17 +110,17 @@ def _read_month(at: datetime) -> Period:
 
 
 def _read_slow_part(caller: Caller, period: Period, pairs: list[Pair], days: list[DayUsage]) -> dict[str, Any]:
-    owners, agents = _read_shares(caller, period, pairs)
-    rows = caller.read_by_name(_build_calls(period))
+    owner_shares, agent_shares = _read_shares(caller, period, pairs)
+    rows_by_name = caller.read_by_name(_build_calls(period))
     findings = read_page_findings(caller, period)
     running_totals = list(zip((day.day for day in days), accumulate(day.tokens for day in days), strict=True))
-    budget = _find_budget(period, rows, findings, running_totals)
+    budget = _find_budget(period, rows_by_name, findings, running_totals)
     return {
-        "owners": owners,
-        "agents": agents,
+        "owners": owner_shares,
+        "agents": agent_shares,
         "budget": budget,
-        "running": rows["running_month"][0] if period.is_running else None,
-        "refusing": find_refusing_quotas(rows, caller.at) if period.is_running else [],
+        "running": rows_by_name["running_month"][0] if period.is_running else None,
+        "refusing": find_refusing_quotas(rows_by_name, caller.at) if period.is_running else [],
         "issued": running_totals[-1][1],
         "growth": replace(
             charts.draw_chart(running_totals, {}, period.today, earlier_counts=[budget.tokens] * len(running_totals)),
@@ -130,10 +130,10 @@ def _read_slow_part(caller: Caller, period: Period, pairs: list[Pair], days: lis
         ),
         "page_findings": findings,
         "max_findings": MAX_FINDINGS,
-        "markers": charts.place_markers(rows["markers"], period.first, period.last),
-        "changes": _count_changes(represent_rows(rows["changes"])) if "changes" in rows else None,
+        "markers": charts.place_markers(rows_by_name["markers"], period.first, period.last),
+        "changes": _count_changes(represent_rows(rows_by_name["changes"])) if "changes" in rows_by_name else None,
         "change": compare_counts,
-        "has_all_changes": len(rows.get("changes", ())) <= MAX_EVENTS,
+        "has_all_changes": len(rows_by_name.get("changes", ())) <= MAX_EVENTS,
     }
 
 
@@ -168,7 +168,7 @@ def _find_budget(
         # The audit trail begins too late or has too many events to show the budget. Only a budget finding can show it.
         finding_budgets = [int(finding.expected) for finding in findings.listed if finding.kind == "budget"]
         is_budget_known, month_budget = bool(finding_budgets), finding_budgets[0] if finding_budgets else None
-    exceeded_on = next((day for day, total in running_totals if month_budget and total > month_budget), None)
+    exceeded_on = next((day for day, tokens in running_totals if month_budget and tokens > month_budget), None)
     return Budget(is_budget_known, month_budget, current_budget, exceeded_on)
 
 
@@ -189,8 +189,8 @@ def _count_changes(events: list[dict[str, Any]]) -> list[tuple[str, int, datetim
     counts_by_action: Counter[str] = Counter()
     latest_at: dict[str, str] = {}
     for event in events[:MAX_EVENTS]:
-        subject, _, change_name = event["action"].partition(".")
-        if subject not in OMITTED_SUBJECTS and not any(word in change_name for word in OMITTED_WORDS):
+        subject_type, _, change_name = event["action"].partition(".")
+        if subject_type not in OMITTED_SUBJECTS and not any(word in change_name for word in OMITTED_WORDS):
             counts_by_action[event["action"]] += 1
             latest_at.setdefault(event["action"], event["at"])
     return [

@@ -62,14 +62,14 @@ def receive_code(organization_id: str | None = None) -> Response:
     if request.method == "HEAD":
         return pages.page("sign_in.html")
     claims, return_to = provider.complete_sign_in(PATH, g.at)
-    subject, name = person_claims.read_subject(claims), person_claims.read_name(claims)
+    subject, person_name = person_claims.read_subject(claims), person_claims.read_name(claims)
     try:
         organization_id = _check_organization(provider.find_organization_id(claims), g.at)
         role = person_claims.read_role(claims, provider.settings)
-        person = _build_person(organization_id, provider, subject, name, role, g.at)
+        person = _build_person(organization_id, provider, subject, person_name, role, g.at)
         _record_sign_in(person, g.at)
     except NoAccess as refused:
-        log_refusal(organization_id or INSTANCE, provider.settings.issuer, subject, name, refused.reason, g.at)
+        log_refusal(organization_id or INSTANCE, provider.settings.issuer, subject, person_name, refused.reason, g.at)
         raise
     g.organization_id = person.organization_id
     # The response is a page and not a redirect, because the navigation began at another site. The browser would follow

@@ -44,8 +44,8 @@ def openid_provider(caller: Caller) -> Response:
 @session.required_to(SCOPE)
 def edit_openid_provider(caller: Caller) -> Response:
     """Show the form for the provider, or add or change the provider and redirect to its page."""
-    rows = caller.read("openid/get_provider")
-    provider = rows[0] if rows else None
+    provider_rows = caller.read("openid/get_provider")
+    provider = provider_rows[0] if provider_rows else None
     members = CHANGEABLE if provider else MEMBERS
     form = Form(forms.format_values(members, represent(provider)) if provider else forms.default_values(members))
     if request.method == "POST":

@@ -40,7 +40,7 @@ def _change_settings(caller: Caller, template: str, members: list[Member], path:
         with form.catch_refusal(forms.labels(members)):
             change = forms.load(OrganizationChangeSchema(), forms.build_body(members, form.values))
             return pages.change_and_redirect(caller, SCOPE, path, update_organization, change)
-    [organization], [agent_counts] = caller.read_together(
+    [organization], [agent_count_row] = caller.read_together(
         Call("organizations/get_organization", {}), Call("agents/count_agents", {})
     )
     form = form or Form(forms.format_values(members, represent(organization)))
@@ -49,7 +49,7 @@ def _change_settings(caller: Caller, template: str, members: list[Member], path:
         form.status,
         members=members,
         form=form,
-        count=agent_counts.count,
+        count=agent_count_row.count,
         near_percent=BUDGET_NEAR_PERCENT,
         notice_days=SUSPENSION_NOTICE_DAYS,
     )

@@ -178,15 +178,15 @@ def _load_macros(context: dict[str, Any]) -> dict[str, Any]:
     """Return the modules of macros that all templates use, ``ui`` and ``forms``. The macros see *context*."""
     load_template = flask.current_app.jinja_env.get_template
     file_names = {"ui": "macros.html", "forms": "forms.html"}
-    return {name: load_template(file_name).make_module(context) for name, file_name in file_names.items()}
+    return {module_name: load_template(file_name).make_module(context) for module_name, file_name in file_names.items()}
 
 
 def _build_common_context() -> dict[str, Any]:
     settings, viewer, requested_page = services().settings, g.get("viewer"), return_page.find_page(request)
-    base = session.base_path(settings)
+    base_path = session.base_path(settings)
     return {
-        "base": base,
-        "own_address": base + request.path.removeprefix("/dashboard").removesuffix("/"),
+        "base": base_path,
+        "own_address": base_path + request.path.removeprefix("/dashboard").removesuffix("/"),
         "issuer": settings.issuer,
         "company": settings.oidc and settings.oidc.label,
         "requested_page": requested_page,

@@ -75,7 +75,7 @@ class Period(period.Period):
 def parse_period(at: datetime) -> Period:
     """Return the period that the request has chosen, or raise :exc:`ValidationError` if the API would refuse it."""
     # Forms also send empty fields, which are ignored.
-    arguments = {parameter_name: value for parameter_name in NAMES if (value := request.args.get(parameter_name))}
+    arguments = {parameter_name: argument for parameter_name in NAMES if (argument := request.args.get(parameter_name))}
     arguments = arguments or {"days": str(period.DEFAULT_DAYS)}
     try:
         requested_period = period.read_period(forms.load(period.PeriodArguments(), arguments), at)

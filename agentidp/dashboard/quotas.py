@@ -98,7 +98,7 @@ def list_quotas(caller: Caller) -> Response:
         here="quotas",
         quotas=compute_used_quotas(quota_rows, caller.at),
         counts={filter_name: quota_count},
-        filters={name: filter_label for name, (filter_label, _) in FILTERS.items()},
+        filters={filter_name: filter_label for filter_name, (filter_label, _) in FILTERS.items()},
         show=filter_name,
         unset=find_windows_without(compute_used_quotas(organization_rows, caller.at), None),
         number=page,
@@ -119,10 +119,10 @@ def edit_quota(caller: Caller, window: str | None = None, agent_id: UUID | None 
     with form.catch_refusal(forms.labels(MEMBERS) | {"window": "The window"}):
         if form.values["window"] not in WINDOWS:
             raise ValidationError(details={"window": [f"must be one of {', '.join(WINDOWS)}"]})
-        quota = forms.load(NewQuotaSchema(), forms.build_body(MEMBERS, form.values))
+        quota_values = forms.load(NewQuotaSchema(), forms.build_body(MEMBERS, form.values))
         with session.begin_change(caller, SCOPE) as transaction:
             lock(transaction)
-            set_quota(transaction, agent_id, form.values["window"], **quota)
+            set_quota(transaction, agent_id, form.values["window"], **quota_values)
         return pages.see_other(_path(agent_id))
     return _show_quota(caller, "quota_form.html", window, agent_id, form)
 

@@ -73,7 +73,7 @@ def read_draft(presets: tuple[Preset, ...], caller: Caller, check: Check, form: 
     answers = {
         question.name: request.args.get(question.name, question.proposed).strip() for question in preset.questions
     }
-    query = urlencode({"preset": preset.name} | answers)
+    url_query = urlencode({"preset": preset.name} | answers)
     answer_errors: Mapping[str, str] = {}
     rule: dict[str, Any] | None = None if preset.questions else {}
     if form is not None:
@@ -83,11 +83,11 @@ def read_draft(presets: tuple[Preset, ...], caller: Caller, check: Check, form: 
             rule = {}
     elif preset.questions and "show" in request.args:
         try:
-            audience = {"audience": build_own_audience(caller)}
-            rule = build_rule(preset, answers, lambda members: _check(caller, check, audience | members))
+            audience_member = {"audience": build_own_audience(caller)}
+            rule = build_rule(preset, answers, lambda members: _check(caller, check, audience_member | members))
         except AnswersRefused as error:
             answer_errors = error.errors
-    return Draft(presets, preset, Form(answers, answer_errors), query, rule)
+    return Draft(presets, preset, Form(answers, answer_errors), url_query, rule)
 
 
 def render_form(

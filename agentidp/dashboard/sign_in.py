@@ -34,7 +34,7 @@ def show_sign_in_form() -> Response:
     """Show the sign-in form, or sign in if the query contains the token of a link."""
     # A program may send HEAD to find out whether the address exists, and must not use up the link.
     if "token" not in request.args or request.method == "HEAD":
-        notices = [notice for name, notice in NOTICES.items() if name in request.args]
+        notices = [notice for parameter_name, notice in NOTICES.items() if parameter_name in request.args]
         return pages.page("sign_in.html", message=notices[0] if notices else None)
     return _start_session(*link.follow_link(request, g.at))
 

@@ -115,10 +115,10 @@ def _show_usage(
 
     def slow_part() -> dict[str, Any]:
         all_items = read_items(caller, period, usage_filter)
-        tokens = sum(item["tokens"] if isinstance(item, dict) else item.tokens for item in all_items)
+        token_count = sum(item["tokens"] if isinstance(item, dict) else item.tokens for item in all_items)
         items_on_page, page_links = select_page(all_items, requested_page)
-        query = usage_filter.add_to_query(period.query)
-        return {"items": items_on_page, "tokens": tokens, "query": query, **page_links}
+        url_query = usage_filter.add_to_query(period.query)
+        return {"items": items_on_page, "tokens": token_count, "query": url_query, **page_links}
 
     return pages.page(
         "usage.html",

@@ -106,7 +106,7 @@ class UsageFilter:
 
     def build_days_query(self, first: date, last: date) -> DaysQuery:
         """Return the statement that reads the usage on the days from *first* to *last*, and the reader of its rows."""
-        bounds, agents = {"first": first, "last": last}, {"agent_ids": self._agent_ids}
+        bounds, agents_parameter = {"first": first, "last": last}, {"agent_ids": self._agent_ids}
 
         def build_token_days(day_tokens: Iterable[tuple[date, int]]) -> list[DayUsage]:
             tokens_by_day = {first + day_index * DAY: 0 for day_index in range((last - first).days + 1)}
@@ -122,12 +122,12 @@ class UsageFilter:
         if self.counts_tokens_only:
             # This statement ignores the credential: a filter by credential leaves one agent (handled above) or none.
             return DaysQuery(
-                Call("dashboard/tokens_of_resource", bounds | agents | {"resource": self.resource}),
+                Call("dashboard/tokens_of_resource", bounds | agents_parameter | {"resource": self.resource}),
                 lambda rows: build_token_days((row.on_day, row.tokens) for row in rows),
             )
         if self.agent_ids is not None:
             return DaysQuery(
-                Call("dashboard/usage_of_agents", bounds | agents),
+                Call("dashboard/usage_of_agents", bounds | agents_parameter),
                 lambda rows: [DayUsage(row.on_day, row.tokens, row.rejected, [], row.requests) for row in rows],
             )
         return DaysQuery(Call("analytics/usage_by_day", bounds), counts.build_days)
@@ -165,7 +165,7 @@ class UsageFilter:
         if self.counts_tokens_only:
             attribution.not_attributed = [0] * period.days
         elif day_calls:
-            attribution.not_attributed = [day.tokens for day in days_query.build_days(rows_of_calls.pop())]
+            attribution.not_attributed = [day_usage.tokens for day_usage in days_query.build_days(rows_of_calls.pop())]
             for row in attribution.rows:
                 add_tokens(attribution.not_attributed, row, -1)
         return attribution, rows_of_calls
@@ -216,13 +216,13 @@ def _build_calls(values: dict[str, str], period: Period) -> dict[str, Call]:
     owner, resource = values.get("owner", ""), values.get("resource", "")
     if len(owner) > MAX_OWNER or len(resource) > MAX_RESOURCE_LENGTH or "\0" in owner + resource:
         raise ValidationError("The owner or the API is too long.")
-    calls = {
+    calls_by_filter = {
         "owner": Call("dashboard/agents_of_owner", {"owner": owner}),
         "agent": Call("audit/agent_names", {"agent_ids": [ids.get("agent")]}),
         "resource": Call("oauth/list_resource_servers", {}),
         "credential": Call("dashboard/credential", {"first": period.first, "credential_id": ids.get("credential")}),
     }
-    return {name: calls[name] for name in values}
+    return {name: calls_by_filter[name] for name in values}
 
 
 def _parse_requested_id(name: str, text: str) -> UUID:
