@@ -114,7 +114,7 @@ def apply_file(
     :raises ConfigurationError: the file is refused, or the plans are no longer those that the person has confirmed.
         Nothing was changed.
     """
-    result, transactions = ApplyResult(), []
+    apply_result, transactions = ApplyResult(), []
     with connect(str(settings.database_url)) as connection, connection.transaction():
         run_statement(connection, "database/lock_transaction", key=LOCK)
         organization_rows = run_statement(connection, "organizations/all_organizations")
@@ -130,25 +130,25 @@ def apply_file(
             plan = _plan_changes(
                 organization, transaction, settings, current_content, is_pruning=is_pruning, is_strict=is_strict
             )
-            result.plans.append(plan)
+            apply_result.plans.append(plan)
             transactions.append(transaction)
         if agreed_plans is not None:
-            _refuse_conflicts(agreed_plans, result.plans)
+            _refuse_conflicts(agreed_plans, apply_result.plans)
         # This loop blocks token requests of organizations whose quotas change, so all reading was done before the loop.
-        for organization, transaction, plan in zip(declared, transactions, result.plans, strict=True):
+        for organization, transaction, plan in zip(declared, transactions, apply_result.plans, strict=True):
             enter_organization(connection, transaction.organization_id, durable=True)
             if any("quotas" in change.after for change in plan.changes) and not is_dry_run:
                 # The quotas are locked before any row, because quotas.lock() would otherwise wait for token requests
                 # that wait for these rows.
                 quotas.lock(transaction)
-            _make_changes(organization, transaction, settings, plan.changes, result)
+            _make_changes(organization, transaction, settings, plan.changes, apply_result)
         if is_dry_run:
             raise psycopg.Rollback
         # Audit events are written last, because they block other writers of audit events until the commit.
         for transaction in transactions:
             enter_organization(connection, transaction.organization_id, durable=True)
             transaction.write_before_commit()
-    return result
+    return apply_result
 
 
 def _refuse_conflicts(agreed_plans: list[Plan], new_plans: list[Plan]) -> None:
@@ -216,12 +216,12 @@ def export_organizations(database_url: str, organization_ids: Iterable[str], at:
             for kind in KINDS:
                 # The file omits agents of provisioning rules, because their next token request creates them again. The
                 # file omits delegation rules whose agents are all deleted, because nobody can use these rules.
-                objects = [
+                exported_objects = [
                     select_members(members, (kind.key, *kind.members))
                     for members in current_content[kind.section]
                     if not members.get("provisioned") and members.get("agents") != []
                 ]
-                exported_organization[kind.section] = sorted(objects, key=itemgetter(kind.key))
+                exported_organization[kind.section] = sorted(exported_objects, key=itemgetter(kind.key))
             exported_organizations.append(exported_organization)
     return sorted(exported_organizations, key=lambda members: (members["name"], members.get("organizationId", "")))
 
@@ -305,11 +305,11 @@ def _copy_unchanged_addresses(
     """
     targets_by_name = {target["name"]: target for target in (current or {}).get(ALERT_TARGET.section, [])}
     problems = []
-    for index, declared_target in enumerate(declared.content.get(ALERT_TARGET.section, [])):
+    for target_index, declared_target in enumerate(declared.content.get(ALERT_TARGET.section, [])):
         url, target = declared_target.get("url"), targets_by_name.get(declared_target["name"])
         address = _read_address(url) if url else None
         if target is None and address is None:
-            place = declared.describe_place(ALERT_TARGET.section, index, "url")
+            place = declared.describe_place(ALERT_TARGET.section, target_index, "url")
             variable = (url or "$").removeprefix("$")
             advice = f"set {variable} or {variable}_FILE" if variable else "name a variable, such as $ON_CALL_URL"
             problems.append(f"{place}: a new alert target needs an address: {advice}")
@@ -418,7 +418,7 @@ def _change_rule(transaction: Transaction, settings: Settings, change: Change, r
     if change.action != "delete":
         if is_delegation:
             agent_names = new_members.pop("agents")
-            new_members["agentIds"] = [_find_agent_id(transaction, "agents", name) for name in agent_names]
+            new_members["agentIds"] = [_find_agent_id(transaction, "agents", agent_name) for agent_name in agent_names]
         schema = delegation_rules.NewDelegationRuleSchema if is_delegation else provisioning.NewProvisioningRuleSchema
         rule_registry.add_rule(transaction, settings, schema().load(new_members))
 

@@ -56,10 +56,10 @@ def read_document(text: bytes, source: str) -> list[DeclaredOrganization]:
     """
     organizations: list[DeclaredOrganization] = []
     problems: list[str] = []
-    for root, document in _parse_documents(text, source):
+    for root_node, document in _parse_documents(text, source):
         if document is None:
             continue
-        describe_place = partial(_describe_place, source, root)
+        describe_place = partial(_describe_place, source, root_node)
         messages: Any = DocumentSchema().validate(document) if isinstance(document, dict) else ["must be a mapping"]
         problems += [f"{describe_place(*path)}: {broken_rule}" for path, broken_rule in _flatten_messages(messages, ())]
         if not messages:
@@ -164,11 +164,11 @@ def _list_repetitions(organizations: list[DeclaredOrganization]) -> list[str]:
 def _list_repeated_objects(organization: DeclaredOrganization) -> Iterator[str]:
     for kind in KINDS:
         object_keys: set[str] = set()
-        for index, members in enumerate(organization.content.get(kind.section, [])):
-            if members[kind.key] in object_keys:
-                place = organization.describe_place(kind.section, index, kind.key)
+        for object_index, object_members in enumerate(organization.content.get(kind.section, [])):
+            if object_members[kind.key] in object_keys:
+                place = organization.describe_place(kind.section, object_index, kind.key)
                 yield f"{place}: another {kind.type} of the organization has this {kind.key}"
-            object_keys.add(members[kind.key])
+            object_keys.add(object_members[kind.key])
 
 
 def _describe_place(source: str, root: yaml.Node, *path: str | int) -> str:

@@ -134,14 +134,14 @@ def list_omissions(planned_changes: list[Change], all_changes: list[Change]) -> 
     :param all_changes: the changes if the omitted members had their defaults, and the omitted lists were empty.
     """
     planned_members = {(change.type, change.name): change.after for change in planned_changes}
-    lines = []
+    omissions = []
     for change in all_changes:
         member_names = change.after.keys() - planned_members.get((change.type, change.name), {})
         if change.action == "delete" and (change.type, change.name) not in planned_members:
-            lines.append(str(change))
+            omissions.append(str(change))
         elif change.action == "change" and member_names:
-            lines.append(f"{change}: {', '.join(name for name in change.after if name in member_names)}")
-    return lines
+            omissions.append(f"{change}: {', '.join(name for name in change.after if name in member_names)}")
+    return omissions
 
 
 def _compare_objects(
@@ -150,20 +150,20 @@ def _compare_objects(
     """Yield the changes, the creations and the deletions that make the objects of a kind match a file's list."""
     existing_objects = current.get(kind.section, [])
     existing_by_key = {object_members[kind.key]: object_members for object_members in existing_objects}
-    for index, object_members in enumerate(declared):
-        change = Change("create", kind.type, organization, object_members[kind.key], path=(kind.section, index))
-        if existing := existing_by_key.get(change.name):
+    for object_index, object_members in enumerate(declared):
+        change = Change("create", kind.type, organization, object_members[kind.key], path=(kind.section, object_index))
+        if existing_object := existing_by_key.get(change.name):
             declared_members = select_members(object_members, kind.members)
-            change = replace(change, action="change", after=declared_members, id=existing[kind.id_name])
-            yield from _list_differences(change, existing)
+            change = replace(change, action="change", after=declared_members, id=existing_object[kind.id_name])
+            yield from _list_differences(change, existing_object)
         else:
             yield replace(change, after=select_members(kind.defaults | object_members, kind.members))
     declared_keys = {object_members[kind.key] for object_members in declared}
-    for existing in existing_objects:
+    for existing_object in existing_objects:
         # Agents that provisioning rules created are not deleted, because no file lists them.
-        if existing[kind.key] not in declared_keys and not existing.get("provisioned"):
-            deleted_members, object_id = select_members(existing, kind.members), existing[kind.id_name]
-            yield Change("delete", kind.type, organization, existing[kind.key], deleted_members, id=object_id)
+        if existing_object[kind.key] not in declared_keys and not existing_object.get("provisioned"):
+            deleted_members, object_id = select_members(existing_object, kind.members), existing_object[kind.id_name]
+            yield Change("delete", kind.type, organization, existing_object[kind.key], deleted_members, id=object_id)
 
 
 def _list_differences(change: Change, existing: dict[str, Any]) -> list[Change]:
