@@ -81,9 +81,9 @@ def _encode_body(body: dict[str, Any], blocks: Iterable[list[Any]], item: type[m
         return _encode_csv(blocks, item)
     if content_type == _NDJSON:
         return "".join(f"{json_line}\n" for block in blocks for json_line in _encode_rows(block, item))
-    data = ",".join(_join_json_rows(block, item) for block in blocks)
+    json_rows = ",".join(_join_json_rows(block, item) for block in blocks)
     encoded_members = (
-        f"{_encode(member_name)}:{f'[{data}]' if member_name == 'data' else _encode(body[member_name])}"
+        f"{_encode(member_name)}:{f'[{json_rows}]' if member_name == 'data' else _encode(body[member_name])}"
         for member_name in body
     )
     return f"{{{','.join(encoded_members)}}}"

@@ -30,8 +30,8 @@ def check_instance(
 
     :param backups: the directory that must contain a backup no older than *maximum_age*. None skips this check.
     """
-    settings, invalid_names, results = _check_settings(environ)
-    yield from results
+    settings, invalid_names, setting_results = _check_settings(environ)
+    yield from setting_results
     if settings is not None:
         if not any(variable_name.startswith("AGENTIDP_SECRET_KEY") for variable_name in invalid_names):
             yield from _check_secret(settings, environ)

@@ -107,7 +107,7 @@ def build_connection_arguments(url: str) -> tuple[list[str], dict[str, str]]:
         )
     password = parameters.pop("password", None)
     # PostgreSQL's programs must not get AgentIdP's settings, because one of them is the instance secret.
-    environment = {parameter: value for parameter, value in os.environ.items() if not parameter.startswith("AGENTIDP_")}
+    environment = {variable: value for variable, value in os.environ.items() if not variable.startswith("AGENTIDP_")}
     environment |= {"LC_ALL": "C", "TZ": "UTC", "PGAPPNAME": "agentidp operator", "PGCONNECT_TIMEOUT": "10"}
     if password is not None:
         # The password is not an argument, because all users of the machine can read a process's arguments.

@@ -69,7 +69,7 @@ def inspect_target(url: str) -> Target:
     with connect(url) as connection:
         refuse_citus(connection)
         refuse_missing_rights(connection, creates_role=False)
-        service_roles = run_statement(connection, "maintenance/service_role")
+        service_role_rows = run_statement(connection, "maintenance/service_role")
         [role_row] = run_statement(connection, "maintenance/what_a_role_sees")
         other_sessions = _wait_for_other_sessions(connection)
         drop_statement_rows = run_statement(connection, "maintenance/statements_that_drop")
@@ -80,9 +80,9 @@ def inspect_target(url: str) -> Target:
                 [content_counts] = run_statement(connection, "maintenance/count_contents")
                 contents = Contents(*content_counts)
     if other_sessions:
-        sessions_by_role = ", ".join(f"{row.role_name} ({row.sessions})" for row in other_sessions)
+        sessions_phrase = ", ".join(f"{row.role_name} ({row.sessions})" for row in other_sessions)
         raise ConfigurationError(
-            f"others are connected to the database {role_row.database_name}: {sessions_by_role}. "
+            f"others are connected to the database {role_row.database_name}: {sessions_phrase}. "
             "Stop the service and agentidp watch first"
         )
     if role_row.has_tables and not role_row.has_schema:
@@ -90,7 +90,7 @@ def inspect_target(url: str) -> Target:
             f"the database {role_row.database_name} contains tables that are not AgentIdP's: use another database"
         )
     drop_statements = [row.statement for row in drop_statement_rows]
-    return Target(role_row.database_name, bool(service_roles), drop_statements, contents)
+    return Target(role_row.database_name, bool(service_role_rows), drop_statements, contents)
 
 
 def _wait_for_other_sessions(connection: psycopg.Connection[Any]) -> list[Any]:

@@ -129,19 +129,19 @@ def _build_result(body: dict[str, Any], body_json: str, max_rows: int, row_count
 
     :param row_count: the number of items before the view itself cut off ``data``; 0 if it did not.
     """
-    items = body.get("data")
-    row_count = row_count or (len(items) if isinstance(items, list) else 0)
-    if items is None or row_count <= max_rows:
+    data_items = body.get("data")
+    row_count = row_count or (len(data_items) if isinstance(data_items, list) else 0)
+    if data_items is None or row_count <= max_rows:
         return {"content": [_text_item(body_json)], "structuredContent": body, "isError": False}
     note = f"These are the first {max_rows} of {row_count} items of data. Narrow the request to see the others."
     # Views that respond with data_response() have already limited data to max_rows items and set row_count. Other views
     # return all items.
-    if len(items) > max_rows:
-        body = body | {"data": items[:max_rows]}
+    if len(data_items) > max_rows:
+        body = body | {"data": data_items[:max_rows]}
         body_json = json.dumps(body, separators=(",", ":"), ensure_ascii=False)
     content = [_text_item(body_json), _text_item(note)]
-    meta = {"agentidp/items": {"returned": max_rows, "of": row_count}}
-    return {"content": content, "structuredContent": body, "isError": False, "_meta": meta}
+    meta_members = {"agentidp/items": {"returned": max_rows, "of": row_count}}
+    return {"content": content, "structuredContent": body, "isError": False, "_meta": meta_members}
 
 
 def _text_item(text: str) -> dict[str, str]:
@@ -165,7 +165,7 @@ def _build_environ(tool: Tool, arguments: dict[str, Any]) -> dict[str, Any]:
     mcp_environ = current_request().environ
     # The variables with the client's address are copied from the MCP request, and its headers are not.
     connection_variables = {
-        name: value for name, value in mcp_environ.items() if not name.startswith(("HTTP_", "CONTENT_"))
+        variable: value for variable, value in mcp_environ.items() if not variable.startswith(("HTTP_", "CONTENT_"))
     }
     return connection_variables | {
         "REQUEST_METHOD": "GET",

@@ -57,9 +57,9 @@ class Places:
 
     def _remember_waiting(self, organization_id: str, began_at: float) -> None:
         now = self._now()
-        forgotten_at = {waited_id: instant for waited_id, instant in self._forgotten_at.items() if now < instant}
-        old_forgotten_at = forgotten_at.get(organization_id, now)
+        forgotten_at_by_id = {waited_id: instant for waited_id, instant in self._forgotten_at.items() if now < instant}
+        old_forgotten_at = forgotten_at_by_id.get(organization_id, now)
         # min() limits the earlier waiting that is added up. Otherwise, an organization that waited long while many
         # places were free would get none of the last places for hours.
         new_forgotten_at = min(old_forgotten_at, now + _MAX_FORGETTING) + SECONDS_TO_FORGET * (now - began_at)
-        self._forgotten_at = forgotten_at | {organization_id: max(old_forgotten_at, new_forgotten_at)}
+        self._forgotten_at = forgotten_at_by_id | {organization_id: max(old_forgotten_at, new_forgotten_at)}
