@@ -85,7 +85,7 @@ def export_days(caller: Caller) -> Response:
     [day_rows] = caller.read_together(days_query.call)
     usage_columns = ("tokens",) if usage_filter.counts_tokens_only else USAGE
     get_values = attrgetter("day", *usage_columns)
-    csv_rows = [list(get_values(day)) for day in days_query.build_days(day_rows)]
+    csv_rows = [list(get_values(day_usage)) for day_usage in days_query.build_days(day_rows)]
     return _send_csv(f"days-{period.first}-{period.last}", ("date", *usage_columns), csv_rows)
 
 

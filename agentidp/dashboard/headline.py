@@ -82,16 +82,16 @@ def decide_rejected_severity(count: int, earlier_count: int) -> Severity | None:
 
 def build_budget_figure(month: Any, at: datetime) -> Figure:
     """Return the used share of a month's budget and the forecast, from the row of ``findings/budget``."""
-    figure_label, forecast = f"Budget of {at:%B}", f"forecast {format_count(month.forecast, 'token')}"
+    figure_label, forecast_phrase = f"Budget of {at:%B}", f"forecast {format_count(month.forecast, 'token')}"
     month_path = f"/month?month={at:%Y-%m}"
     if month.budget is None:
-        return Figure(figure_label, "none", forecast, path=month_path)
+        return Figure(figure_label, "none", forecast_phrase, path=month_path)
     severity = None
     if month.tokens > month.budget:
         severity = Severity.critical
     elif month.crosses_on:
         severity = Severity.warning
-    return Figure(figure_label, format_used_percent(month), forecast, severity, month_path)
+    return Figure(figure_label, format_used_percent(month), forecast_phrase, severity, month_path)
 
 
 def compare_counts(count: int, earlier_count: int, suffix: str = "", earlier_suffix: str = "") -> str:
@@ -104,10 +104,10 @@ def compare_counts(count: int, earlier_count: int, suffix: str = "", earlier_suf
         earlier_words = earlier_suffix or " then"
         return f"{count:,}{suffix}, as many as{earlier_words}" if count else f"none{suffix}, and none{earlier_words}"
     counts_text = f"{count:,}{suffix} after {earlier_count:,}{earlier_suffix}"
-    percent = round(100 * abs(count - earlier_count) / earlier_count) if earlier_count else MAX_PERCENT + 1
-    if percent > MAX_PERCENT:
+    change_percent = round(100 * abs(count - earlier_count) / earlier_count) if earlier_count else MAX_PERCENT + 1
+    if change_percent > MAX_PERCENT:
         return counts_text
-    return f"{counts_text}: {percent or 'less than 1'} % {'more' if count > earlier_count else 'fewer'}"
+    return f"{counts_text}: {change_percent or 'less than 1'} % {'more' if count > earlier_count else 'fewer'}"
 
 
 def _build_today_figure(hours: dict[str, list[HourUsage]], at: datetime) -> Figure:

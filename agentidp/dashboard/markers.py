@@ -36,8 +36,8 @@ def new_marker(caller: Caller) -> Response:
         month_path = f"/month?month={first_day.isoformat()[:7]}" if first_day else "/month"
         repeat_error = AlreadySent("The form marked the day.", month_path, "The month of the marker")
         with form.catch_refusal(LABELS):
-            body = forms.build_body(MEMBERS, form.values) | _build_times(form.values)
-            marker_values = forms.load(NewMarkerSchema(), body)
+            request_body = forms.build_body(MEMBERS, form.values) | _build_times(form.values)
+            marker_values = forms.load(NewMarkerSchema(), request_body)
             with begin_creation(caller, SCOPE, form, repeat_error) as transaction:
                 marker = add_marker(transaction, **marker_values)
                 store_created_id(transaction, form, marker.marker_id)

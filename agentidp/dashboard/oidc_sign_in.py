@@ -114,12 +114,12 @@ def _record_sign_in(person: Person, at: datetime) -> None:
 
 def log_refusal(organization_id: str, issuer: str, subject: str, name: str | None, reason: str, at: datetime) -> None:
     """Log a refused sign-in. Also record it in the audit trail, unless the person was refused too often lately."""
-    identity = format_identity(issuer, subject)
-    log_fields = {"reason": reason, "person": identity, "address": request.remote_addr}
+    person_identity = format_identity(issuer, subject)
+    log_fields = {"reason": reason, "person": person_identity, "address": request.remote_addr}
     logger.warning("sign-in of a person refused", extra={"fields": log_fields})
     actor = request_actor(*list_actor_fields(issuer, subject, name))
     attempts.record_rate_limited_event(
-        organization_id, actor, "person.sign_in_refused", identity, {"reason": reason}, at
+        organization_id, actor, "person.sign_in_refused", person_identity, {"reason": reason}, at
     )
 
 

@@ -98,13 +98,13 @@ class Person:
 
 def unseal(cookie: str, settings: Settings, at: datetime) -> Person | None:
     """Return the session in a person's cookie, or ``None`` if it has expired or was not sealed with these settings."""
-    prefix = OWN_PREFIX if cookie.startswith(OWN_PREFIX) else PREFIX
-    oidc = settings.oidc if prefix == PREFIX else None
-    if (oidc is None and prefix == PREFIX) or len(cookie) > MAX_LENGTH:
+    cookie_prefix = OWN_PREFIX if cookie.startswith(OWN_PREFIX) else PREFIX
+    oidc = settings.oidc if cookie_prefix == PREFIX else None
+    if (oidc is None and cookie_prefix == PREFIX) or len(cookie) > MAX_LENGTH:
         return None
     try:
-        sealed_session = base64.urlsafe_b64decode(cookie.removeprefix(prefix).encode("ascii"))
-        person = Person(**json.loads(_build_sealer(settings, prefix).open(_ROW, sealed_session)))
+        sealed_session = base64.urlsafe_b64decode(cookie.removeprefix(cookie_prefix).encode("ascii"))
+        person = Person(**json.loads(_build_sealer(settings, cookie_prefix).open(_ROW, sealed_session)))
     # The session of another release can have other members than Person, which raises TypeError.
     except (ValueError, TypeError, Unreadable):
         return None

@@ -87,7 +87,7 @@ def list_quotas(caller: Caller) -> Response:
     page, filter_name = read_page_number(), request.args.get("show", "")
     if filter_name not in FILTERS:
         raise ValidationError("The quotas cannot be filtered by this.")
-    quota_rows, organization_rows = caller.read_together(
+    quota_rows, organization_quota_rows = caller.read_together(
         build_share_call(PAGE_SIZE, PAGE_SIZE * (page - 1), **FILTERS[filter_name][1]), build_usage_call(None)
     )
     if not quota_rows and page != 1:
@@ -100,7 +100,7 @@ def list_quotas(caller: Caller) -> Response:
         counts={filter_name: quota_count},
         filters={filter_name: filter_label for filter_name, (filter_label, _) in FILTERS.items()},
         show=filter_name,
-        unset=find_windows_without(compute_used_quotas(organization_rows, caller.at), None),
+        unset=find_windows_without(compute_used_quotas(organization_quota_rows, caller.at), None),
         number=page,
         pages=count_pages(quota_count),
     )
