@@ -38,7 +38,7 @@ def build_name_calls(events: Iterable[dict[str, Any]]) -> list[Call]:
     for event in events:
         for value_or_list in (event["actor"], event["subject"], *members(event).values()):
             possible_ids += value_or_list if isinstance(value_or_list, list) else [value_or_list]
-    agent_ids = {UUID(value) for value in possible_ids if isinstance(value, str) and IS_ID.fullmatch(value)}
+    agent_ids = {UUID(id_text) for id_text in possible_ids if isinstance(id_text, str) and IS_ID.fullmatch(id_text)}
     return [
         Call("audit/agent_names", {"agent_ids": list(agent_ids)}),
         Call("oauth/list_resource_servers", {}),

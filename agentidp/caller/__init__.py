@@ -276,13 +276,13 @@ def authenticate(at: datetime) -> Caller:
 
     :raises Unauthorized: the request has no token, or its token or proof is refused.
     """
-    header = current_request().environ.get("HTTP_AUTHORIZATION", "")
-    credentials = _CREDENTIALS.fullmatch(header)
-    if credentials is None:
-        if header.partition(" ")[0].lower() in ("bearer", "dpop"):
+    authorization_header = current_request().environ.get("HTTP_AUTHORIZATION", "")
+    credentials_match = _CREDENTIALS.fullmatch(authorization_header)
+    if credentials_match is None:
+        if authorization_header.partition(" ")[0].lower() in ("bearer", "dpop"):
             raise InvalidToken
         raise Unauthorized
-    scheme, unverified_token = credentials[1].lower(), credentials[2]
+    scheme, unverified_token = credentials_match[1].lower(), credentials_match[2]
     app_services = services()
     proof = None
     try:

@@ -126,7 +126,7 @@ def _print_plan(dry_run_result: ApplyResult, consequences: list[list[str]], as_j
 def _represent_changes(dry_run_result: ApplyResult, consequences: list[list[str]]) -> list[dict[str, Any]]:
     member_names = ("action", "type", "organization", "name", "before", "after")
     return [
-        {name: getattr(change, name) for name in member_names} | {"consequences": change_consequences}
+        {member: getattr(change, member) for member in member_names} | {"consequences": change_consequences}
         for change, change_consequences in zip(dry_run_result.changes, consequences, strict=True)
     ]
 

@@ -177,10 +177,10 @@ def find_agent(
     if not candidates and len(organization_rows) <= MAX_SEARCHED:
         candidates = list_candidates(None)
     kind = "deleted agent" if is_deleted else "agent"
-    reference: AgentReference = find_candidate(
+    agent_reference: AgentReference = find_candidate(
         id_or_name, candidates, kind=kind, owner="the organization" if organization_id else ""
     )
-    return reference
+    return agent_reference
 
 
 def _list_agent_candidates(

@@ -93,11 +93,11 @@ _PROVISIONING = RuleKind(
 
 
 def _make_rule_commands(kind: RuleKind) -> click.Group:
-    group = click.Group(f"{kind.name}-rule", help=kind.help)
+    command_group = click.Group(f"{kind.name}-rule", help=kind.help)
     list_statement, make_schema = f"{kind.name}/list_rules", kind.registry.RULES.new_schema
     schema = make_schema(exclude=["name"])
 
-    @group.command("create")
+    @command_group.command("create")
     @click.argument("name")
     @organization_option
     @add_member_options(schema)
@@ -113,7 +113,7 @@ def _make_rule_commands(kind: RuleKind) -> click.Group:
         warn(response_body["warnings"])
         show_object(response_body if as_json else _summarize_rule(kind, rule_row), as_json)
 
-    @group.command("list")
+    @command_group.command("list")
     @organization_option
     @as_json_option
     def list_rules(organization: str, as_json: bool) -> None:
@@ -123,7 +123,7 @@ def _make_rule_commands(kind: RuleKind) -> click.Group:
         represent_rule = kind.registry.represent if as_json else partial(_summarize_rule, kind)
         show([represent_rule(rule_row) for rule_row in rule_rows], as_json)
 
-    @group.command("delete", help=kind.delete_help)
+    @command_group.command("delete", help=kind.delete_help)
     @require_confirmation
     @click.argument("rule", metavar="ID|NAME")
     @organization_option
@@ -135,7 +135,7 @@ def _make_rule_commands(kind: RuleKind) -> click.Group:
             with begin_transaction(services, database) as transaction:
                 kind.registry.remove_rule(transaction, getattr(rule_row, id_column))
 
-    return group
+    return command_group
 
 
 def _summarize_rule(kind: RuleKind, rule_row: Any) -> dict[str, Any]:

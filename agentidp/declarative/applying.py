@@ -468,8 +468,8 @@ def _change_alert_target(transaction: Transaction, settings: Settings, change: C
         new_target = NewAlertTargetSchema().load({"name": change.name} | changed_members)
         target_row, signing_secret = targets.add_target(transaction, settings, new_target)
         if signing_secret is not None:
-            arguments = f"{target_row.target_id} --organization {transaction.organization_id}"
-            result.add_next_command(NEW_WEBHOOKS, f"alerts target key {arguments}", change)
+            command_arguments = f"{target_row.target_id} --organization {transaction.organization_id}"
+            result.add_next_command(NEW_WEBHOOKS, f"alerts target key {command_arguments}", change)
     elif "type" in changed_members:
         raise ValidationError(details={"type": ["cannot be changed: give a target of another type another name"]})
     else:

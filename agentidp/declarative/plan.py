@@ -77,7 +77,7 @@ def resolve_ids(declared: list[DeclaredOrganization], existing: list[dict[str, A
     for organization in declared:
         member_name = "organizationId" if "organizationId" in organization.content else "name"
         id_or_name = organization.content[member_name]
-        ids = [row["organizationId"] for row in existing if row[member_name] == id_or_name]
+        ids = [existing_row["organizationId"] for existing_row in existing if existing_row[member_name] == id_or_name]
         problem = ""
         if member_name == "organizationId" and not ids:
             problem = f"there is no organization {id_or_name!r}"

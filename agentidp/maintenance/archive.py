@@ -99,15 +99,15 @@ class Archive(NamedTuple):
         :raises ConfigurationError: the file cannot be read to its end, or contains anything but rows.
         """
         command = [str(self.programs.directory / "pg_restore"), "--section=data", "--file=-"]
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8") as use_list_file:
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8") as table_list_file:
             for list_line in _run_pg_restore(self.programs, self.file, "--list").splitlines(keepends=True):
                 table_entry = _TABLE.match(list_line)
                 if table_entry and table_entry[1] == "public" and table_entry[2] in tables:
-                    use_list_file.write(list_line)
-            use_list_file.flush()
+                    table_list_file.write(list_line)
+            table_list_file.flush()
             # pg_restore reads the file from standard input, so that this process can report the position in the file.
             with self.file.open("rb") as file:
-                for table_rows in self._run_and_parse([*command, f"--use-list={use_list_file.name}"], file):
+                for table_rows in self._run_and_parse([*command, f"--use-list={table_list_file.name}"], file):
                     yield table_rows
                     if report:
                         report(os.lseek(file.fileno(), 0, os.SEEK_CUR) / os.fstat(file.fileno()).st_size)
@@ -131,11 +131,11 @@ class Archive(NamedTuple):
 
     def _parse_tables(self, output: IO[bytes]) -> Iterator[TableRows]:
         encoding = "UTF8"
-        for line in output:
-            if copy_match := _COPY.fullmatch(line):
-                table, columns = copy_match["table"].decode(), copy_match["columns"].decode()
-                yield TableRows(table, columns, encoding, _read_pieces(output))
-            elif preamble_match := _PREAMBLE.fullmatch(line.rstrip(b"\n")):
+        for sql_line in output:
+            if copy_match := _COPY.fullmatch(sql_line):
+                table_name, columns = copy_match["table"].decode(), copy_match["columns"].decode()
+                yield TableRows(table_name, columns, encoding, _read_pieces(output))
+            elif preamble_match := _PREAMBLE.fullmatch(sql_line.rstrip(b"\n")):
                 encoding = (preamble_match["encoding"] or encoding.encode()).decode()
             else:
                 # SQL other than rows is refused, because the author of the file may have added harmful statements.

@@ -83,15 +83,15 @@ def read_message(body: bytes, headers: Headers) -> Message:
         raise RpcError(INVALID_REQUEST, "id must be a string or a number")
     if not isinstance(params, dict):
         raise RpcError(INVALID_PARAMS, "params must be an object", id_=id_)
-    revision = headers.get("MCP-Protocol-Version")
-    if revision is not None and revision not in STATELESS + HANDSHAKE:
-        error_data = {"supported": [*STATELESS, *HANDSHAKE], "requested": revision}
+    header_revision = headers.get("MCP-Protocol-Version")
+    if header_revision is not None and header_revision not in STATELESS + HANDSHAKE:
+        error_data = {"supported": [*STATELESS, *HANDSHAKE], "requested": header_revision}
         raise RpcError(UNSUPPORTED_VERSION, "this revision of the protocol is not supported", error_data, id_=id_)
     meta_members = params.get("_meta")
     body_revision = meta_members.get(f"{_META}protocolVersion") if isinstance(meta_members, dict) else None
     # A message is stateless even if only its body names a stateless revision, so that check_envelope() checks the
     # message, and refuses it because its header differs from its body.
-    return Message(id_, json_message["method"], params, revision in STATELESS or body_revision in STATELESS)
+    return Message(id_, json_message["method"], params, header_revision in STATELESS or body_revision in STATELESS)
 
 
 def check_envelope(message: Message, headers: Headers) -> None:
@@ -102,10 +102,10 @@ def check_envelope(message: Message, headers: Headers) -> None:
         or not {f"{_META}protocolVersion", f"{_META}clientCapabilities"} <= meta_members.keys()
     ):
         raise RpcError(INVALID_PARAMS, f"params._meta must have {_META}protocolVersion and {_META}clientCapabilities")
-    values_in_body = {"MCP-Protocol-Version": meta_members[f"{_META}protocolVersion"], "Mcp-Method": message.method}
+    values_by_header = {"MCP-Protocol-Version": meta_members[f"{_META}protocolVersion"], "Mcp-Method": message.method}
     if message.method == "tools/call":
-        values_in_body["Mcp-Name"] = message.params.get("name")
-    for header_name, header_value in values_in_body.items():
+        values_by_header["Mcp-Name"] = message.params.get("name")
+    for header_name, header_value in values_by_header.items():
         if headers.get(header_name) != header_value:
             raise RpcError(HEADER_MISMATCH, f"the header {header_name} and the body must be equal")
 

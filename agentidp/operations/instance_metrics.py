@@ -241,7 +241,7 @@ def select_largest_usage(usage: tuple[Usage, ...], max_organizations: int) -> li
     organization_usage = [entry for entry in usage if entry.organization != UNKNOWN]
     organization_usage.sort(key=lambda entry: (-entry.tokens_this_month, entry.organization))
     other_usage = organization_usage[max_organizations:]
-    other_sum = Usage(OTHER, **{name: sum(getattr(entry, name) for entry in other_usage) for name in _USAGE})
+    other_sum = Usage(OTHER, **{counter: sum(getattr(entry, counter) for entry in other_usage) for counter in _USAGE})
     return [*organization_usage[:max_organizations], *([other_sum] if other_usage else []), *unknown_clients]
 
 
