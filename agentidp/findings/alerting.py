@@ -68,20 +68,20 @@ def enqueue_alerts(transaction: Transaction, alerts: Iterable[Alert]) -> None:
     """Write alerts to the outbox, in the transaction that stores their findings."""
     for alert in alerts:
         finding = alert.finding
-        subject = finding.agent_name or "organization"
-        change = StateChange(
+        subject_name = finding.agent_name or "organization"
+        state_change = StateChange(
             finding_id=finding.finding_id,
             change=alert.change,
             kind=finding.kind,
             severity=alert.severity.name,
-            subject=subject,
+            subject=subject_name,
             agent_id=finding.agent_id,
-            title=f"{kind_label(finding.kind)}: {subject}",
+            title=f"{kind_label(finding.kind)}: {subject_name}",
             description=" ".join((finding.summary, finding.causes, finding.next_step)),
             opened_at=finding.first_seen_at,
             at=transaction.at,
         )
         contributor_ids = [agent.agent_id for agent in finding.agents]
         outbox.enqueue_alert(
-            transaction, change, contributors=contributor_ids, is_for_new_receivers=alert.is_for_new_receivers
+            transaction, state_change, contributors=contributor_ids, is_for_new_receivers=alert.is_for_new_receivers
         )

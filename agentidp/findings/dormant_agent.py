@@ -33,28 +33,28 @@ def find_dormant_since(row: Any) -> datetime:
 
 
 def _make_finding(row: Any, at: datetime) -> Finding:
-    since = find_dormant_since(row)
+    idle_since = find_dormant_since(row)
     last_use = f"none of its credentials has been used since it was registered, at {instant_in_words(row.created_at)}"
     if row.last_used_at is not None:
         last_use = f"a credential of it was last used at {instant_in_words(row.last_used_at)}"
-    announcement = ""
+    notice = ""
     next_step = "Ask its owner. If nobody needs it, delete it, or suspend it first: then it can be resumed at once."
     if row.suspends_at is not None:
         suspension_time = instant_in_words(row.suspends_at)
-        announcement = f" It will be suspended at {suspension_time}, unless it requests a token before then."
+        notice = f" It will be suspended at {suspension_time}, unless it requests a token before then."
         next_step = "If it is needed, let it ask for a token, or change it. If nobody needs it, delete it."
     return Finding(
         kind="dormant_agent",
-        severity=Severity.warning if announcement else Severity.info,
+        severity=Severity.warning if notice else Severity.info,
         agent_id=row.agent_id,
         agent_name=row.agent_name,
-        begins=since,
+        begins=idle_since,
         ends=at,
         unit="days without a token",
-        observed=(at - since).days,
+        observed=(at - idle_since).days,
         expected=thresholds.DORMANT_DAYS,
         baseline="days without a token after which an active agent is reported",
-        summary=f"{row.agent_name} has not asked for a token for {(at - since).days:,} days: {last_use}.{announcement}",
+        summary=f"{row.agent_name} has not asked for a token for {(at - idle_since).days:,} days: {last_use}.{notice}",
         causes="Another agent does its work now, or its work is no longer needed.",
         next_step=next_step,
     )

@@ -143,8 +143,8 @@ class FindingWithHistorySchema(FindingSchema):
 @blueprint.data_response(FindingsSchema)
 def get_findings(caller: Caller, arguments: dict[str, Any]) -> Response:
     """Return the findings that an operator should know, the ongoing and most urgent ones first."""
-    days = arguments.pop("days")
-    listing = read_callers_listing(caller, days=days)
+    day_count = arguments.pop("days")
+    listing = read_callers_listing(caller, days=day_count)
     head_ids_by_finding_id = {
         finding.finding_id: str(incident.head.finding_id)
         for incident in group_into_incidents(listing.findings)
@@ -157,7 +157,7 @@ def get_findings(caller: Caller, arguments: dict[str, Any]) -> Response:
     return data_response(
         {
             "tenantId": caller.organization_id,
-            "days": days,
+            "days": day_count,
             "data": response_rows,
             "notComputed": list(listing.not_computed),
             "evaluatedAt": timestamp(listing.evaluated_at),

@@ -201,12 +201,12 @@ def _find_absent_agents(quiet_time: QuietTime, sampled_agents: list[Agent]) -> l
 def _make_agent_finding(agent: Agent, silence: Silence, agents: list[Agent], query: FindingsQuery) -> Finding:
     begins_at = instant(_first_history_day(query), silence.since)
     hours = (query.at - begins_at) // ONE_HOUR
-    is_recent = len(agent.counts) - 1 - silence.since <= thresholds.SILENCE_NEWS_DAYS * DAY
+    is_silence_recent = len(agent.counts) - 1 - silence.since <= thresholds.SILENCE_NEWS_DAYS * DAY
     successor = find_successor(silence.since, agents)
     is_counted_in_hours = silence.unit == "hours"
     return Finding(
         kind="silence",
-        severity=Severity.warning if is_recent and not successor else Severity.info,
+        severity=Severity.warning if is_silence_recent and not successor else Severity.info,
         agent_id=agent.agent_id,
         agent_name=agent.name,
         begins=begins_at,

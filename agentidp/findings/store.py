@@ -78,7 +78,7 @@ def store_evaluation(
 
 def _store_reconciliation(transaction: Transaction, result: Reconciliation) -> None:
     escalated_ids = {finding.finding_id for finding, change in result.changes if change is FindingChange.escalated}
-    muted_subjects = {(mute.kind, mute.subject) for mute in transaction.fetch("finding_state/mutes")}
+    muted_subjects = {(mute_row.kind, mute_row.subject) for mute_row in transaction.fetch("finding_state/mutes")}
     findings, alerts = decide_alerts(result.findings, muted_subjects, result.changed_kind_ids, escalated_ids)
     transaction.fetch("finding_state/store_findings", findings=Jsonb([*map(finding_to_row, findings)]))
     for finding_id in escalated_ids:

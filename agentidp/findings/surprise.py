@@ -152,12 +152,12 @@ class _History(NamedTuple):
         :param hour_sum: the rule's sum that ends with *hour*.
         :param daily_maxima: the highest surprise of the rule's sums on each day of the history.
         """
-        expected_nearby = hour_sum.expected
+        expected_tokens_nearby = hour_sum.expected
         if rule.hours == 1:
             # Daylight saving can move the tokens of a neighbouring hour here, but hardly changes a window's sum.
-            expected_nearby = max(self.expected[hour - 1 : hour + 2])
+            expected_tokens_nearby = max(self.expected[hour - 1 : hour + 2])
         if not hour_sum.may_be_unusual or not is_large_enough(
-            hour_sum.tokens, expected_nearby, self.expected_of_day[hour]
+            hour_sum.tokens, expected_tokens_nearby, self.expected_of_day[hour]
         ):
             return None
         usual_days = select_usual_days(hour // DAY, rule)
@@ -226,8 +226,8 @@ def sum_tokens_by_rule(
         compute_rolling_sums(series, thresholds.WINDOW_HOURS) for series in (tokens, expected_tokens, are_hours_raised)
     )
     are_windows_full = [raised_hour_count >= thresholds.MIN_RAISED_HOURS for raised_hour_count in raised_hour_counts]
-    max_expected = [thresholds.REST_SHARE * expected for expected in compute_rolling_sums(expected_tokens, DAY)]
-    are_windows_nights = map(le, window_expected, max_expected)
+    max_night_tokens = [thresholds.REST_SHARE * day_total for day_total in compute_rolling_sums(expected_tokens, DAY)]
+    are_windows_nights = map(le, window_expected, max_night_tokens)
     may_windows_be_unusual = map(all, zip(are_windows_full, are_hours_raised, are_windows_nights, strict=True))
     window_sums = [
         *map(Sum, window_tokens, window_expected, map(surprise, window_tokens, window_expected), may_windows_be_unusual)
@@ -275,10 +275,10 @@ def decide_severity(
     surprise_value: float, usual_surprises: Sequence[float], factor: float, min_surprise: float
 ) -> Severity | None:
     """Return the severity of a surprise, or ``None`` if it is usual, by the highest surprise of each usual day."""
-    second_highest_usual, highest_usual = sorted(usual_surprises)[-2:]
-    if surprise_value > max(min_surprise, factor * highest_usual):
+    second_highest_usual_surprise, highest_usual_surprise = sorted(usual_surprises)[-2:]
+    if surprise_value > max(min_surprise, factor * highest_usual_surprise):
         return Severity.warning
-    if surprise_value > max(min_surprise, factor * second_highest_usual):
+    if surprise_value > max(min_surprise, factor * second_highest_usual_surprise):
         return Severity.info
     return None
 
