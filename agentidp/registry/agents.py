@@ -228,8 +228,8 @@ def add_agent(
         )
     except psycopg.errors.UniqueViolation:
         raise AGENTS.name_conflict() from None
-    origin = (provisioned or {}) | ({"clientUri": client_uri} if client_uri else {})
-    AGENTS.record(transaction, after=agent_row, **origin)
+    audit_details = (provisioned or {}) | ({"clientUri": client_uri} if client_uri else {})
+    AGENTS.record(transaction, after=agent_row, **audit_details)
     return agent_row
 
 

@@ -168,8 +168,8 @@ def update_provider(transaction: Transaction, settings: Settings, provider_id: U
     )
     # The audit trail shows only when the client secret was changed, because a digest of the secret would help to guess
     # it.
-    secret_change = {"clientSecretChangedAt": transaction.at} if has_new_secret else {}
-    PROVIDERS.record(transaction, before=earlier_row, after=new_row, **secret_change)
+    audit_details = {"clientSecretChangedAt": transaction.at} if has_new_secret else {}
+    PROVIDERS.record(transaction, before=earlier_row, after=new_row, **audit_details)
     return new_row
 
 

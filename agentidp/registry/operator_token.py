@@ -70,8 +70,8 @@ def count_token(
             **dict.fromkeys(("jwks", "trust", "trust_selector", "label", "expires_at")),
             max_credentials=MAX_CREDENTIALS + 1,
         )
-        call = issuance.build_call(client, scope=scope, resource=resource, is_counted=is_counted)
-        counted_token = issuance.check_issuance(client, call, transaction.run(call), at=at)
+        issuance_call = issuance.build_call(client, scope=scope, resource=resource, is_counted=is_counted)
+        counted_token = issuance.check_issuance(client, issuance_call, transaction.run(issuance_call), at=at)
         transaction.fetch("agents/forget_credential", credential_id=credential_id)
         if counted_token is not None:
             audit.record(transaction, action, agent_id, after={"scope": counted_token.scope, "resource": resource})

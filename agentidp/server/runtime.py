@@ -81,10 +81,10 @@ def open_database(settings: Settings, *, must_run_server: bool = False) -> Itera
     with contextlib.ExitStack() as exit_stack:
         try:
             _make_data_dir(settings.data_dir)
-            url = None if must_run_server else find_url(postgres_home)
-            if url is None:
+            database_url = None if must_run_server else find_url(postgres_home)
+            if database_url is None:
                 postgres = exit_stack.enter_context(EmbeddedPostgres(postgres_home, bindir=settings.pg_bindir))
-                url = postgres.url
+                database_url = postgres.url
                 issuer_file.unlink(missing_ok=True)
                 if must_run_server:
                     issuer_file.write_text(settings.issuer, encoding="ascii")
@@ -92,7 +92,7 @@ def open_database(settings: Settings, *, must_run_server: bool = False) -> Itera
                 settings = replace(settings, issuer=_read_running_issuer(settings, issuer_file))
         except EmbeddedPostgresError as error:
             raise ConfigurationError(str(error)) from None
-        yield Runtime(replace(settings, database_url=url), postgres)
+        yield Runtime(replace(settings, database_url=database_url), postgres)
 
 
 def secret_file(settings: Settings) -> Path:

@@ -103,11 +103,11 @@ def _run_gunicorn(runtime: Runtime, bind: str, announce: Callable[[Runtime], Non
 
 
 def _build_gunicorn_environment(runtime: Runtime, bind: str) -> dict[str, str]:
-    settings, url = runtime.settings, str(runtime.settings.database_url)
+    settings, database_url = runtime.settings, str(runtime.settings.database_url)
     environment = {
         **os.environ,
         # gunicorn does not get the URL of the embedded PostgreSQL's superuser, but of a role with fewer rights.
-        "AGENTIDP_DATABASE_URL": _create_service_url(url) if runtime.postgres is not None else url,
+        "AGENTIDP_DATABASE_URL": _create_service_url(database_url) if runtime.postgres is not None else database_url,
         "AGENTIDP_SECRET_KEY": settings.instance_secret.decode(),
         "AGENTIDP_BIND": bind,
         "PWD": str(Path.cwd()),
@@ -203,11 +203,11 @@ def _accepts_connections(bind: str) -> bool:
         host, port = parse_address(bind)
         host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared only
         family, address = socket.AF_INET6 if ":" in host else socket.AF_INET, (host, port)
-    with socket.socket(family) as connection:
-        connection.settimeout(1)
-        connection.connect(address)
-        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-        return b" 200 " in connection.recv(64)
+    with socket.socket(family) as probe_socket:
+        probe_socket.settimeout(1)
+        probe_socket.connect(address)
+        probe_socket.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        return b" 200 " in probe_socket.recv(64)
 
 
 @contextlib.contextmanager
