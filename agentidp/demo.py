@@ -227,7 +227,7 @@ def _compute_means(agent: DemoAgent, starts_at: datetime, days_ago: int, inciden
     """Return the mean number of tokens, of requests with tokens, and of rejected requests of an agent in an hour."""
     if incident is not None and starts_at.hour in incident.hours:
         return [incident.tokens, 0, incident.rejected]
-    weekday_activity, weekend_activity, growth = agent.rhythm
+    weekday_activity, weekend_activity, growth_share = agent.rhythm
     share_of_peak = int((weekend_activity if starts_at.weekday() >= 5 else weekday_activity)[starts_at.hour]) / 9
-    mean_tokens = agent.tokens * share_of_peak * (1 - growth * days_ago / (DAYS - 1))
+    mean_tokens = agent.tokens * share_of_peak * (1 - growth_share * days_ago / (DAYS - 1))
     return [mean_tokens, mean_tokens * agent.calls, MEAN_REJECTED * share_of_peak]

@@ -94,9 +94,9 @@ class CredentialUsage:
     def by_day(self) -> list[int]:
         """The number of the credential's tokens on each day of the period."""
         tokens_by_day = [0] * self.days
-        for days, token_counts in self.usage:
-            for day, token_count in zip(days, token_counts, strict=True):
-                tokens_by_day[day] += token_count
+        for day_indexes, token_counts in self.usage:
+            for day_index, token_count in zip(day_indexes, token_counts, strict=True):
+                tokens_by_day[day_index] += token_count
         return tokens_by_day
 
 

@@ -27,9 +27,9 @@ def usage_by_day(caller: Caller, period: Period) -> Response:
     day_rows, refusal_rows = caller.read_together(
         Call("analytics/usage_by_day", period.bounds), Call("analytics/refusals_by_day", period.bounds)
     )
-    refused_by_day = {row.on_day: row.refused for row in refusal_rows}
+    refusals_by_day = {row.on_day: row.refused for row in refusal_rows}
     response_rows = [
-        (row.on_day, row.tokens, sum(row.requests_by_hour), row.rejected, refused_by_day.get(row.on_day, 0))
+        (row.on_day, row.tokens, sum(row.requests_by_hour), row.rejected, refusals_by_day.get(row.on_day, 0))
         for row in day_rows
     ]
     return respond(caller, period, response_rows, OrganizationDaySchema)

@@ -129,9 +129,9 @@ def _fetch_document(client_uri: str, organization_id: str) -> Response:
     with _places.reserve(organization_id) as may_fetch:
         if not may_fetch:
             raise RateLimited("Other apps are being looked up.")
-        networks = services().issuer_tokens.keys.networks
+        allowed_networks = services().issuer_tokens.keys.networks
         url = urlsplit(client_uri)
-        return request("GET", url, networks=networks, timeout=TIMEOUT, max_body=MAX_BODY, headers=ACCEPT)
+        return request("GET", url, networks=allowed_networks, timeout=TIMEOUT, max_body=MAX_BODY, headers=ACCEPT)
 
 
 def _parse_document(response: Response) -> dict[str, Any]:

@@ -45,8 +45,8 @@ class KeySet:
             ]
             # The number of keys is limited before the keys are parsed, because an issuer could publish hundreds of
             # invalid keys.
-            keys_or_none = (_parse_key(jwk_json, alg) for jwk_json in matching_jwks[: MAX_SIGNATURES[stored_alg]])
-            valid_keys = [key for key in keys_or_none if key is not None]
+            parsed_keys = (_parse_key(jwk_json, alg) for jwk_json in matching_jwks[: MAX_SIGNATURES[stored_alg]])
+            valid_keys = [key for key in parsed_keys if key is not None]
             if matching_jwks:
                 if len(self._parsed) >= MAX_PARSED:
                     self._parsed.clear()

@@ -197,12 +197,12 @@ class SigningKeys:
     def _select_keys(self, at: datetime) -> Keys:
         previous_keys = self._keys
         published_kids = [key_row.kid for key_row in select_published(self._rows, at)]
-        has_changed = previous_keys is None or previous_keys.published.keys() != set(published_kids)
+        have_kids_changed = previous_keys is None or previous_keys.published.keys() != set(published_kids)
         return Keys(
             signing=self._opened_keys[find_signing_row(self._rows, at).kid].signing,
             published={kid: self._opened_keys[kid].verification for kid in published_kids},
             jwks={"keys": [self._opened_keys[kid].jwk for kid in published_kids]},
-            generation=(previous_keys.generation if previous_keys else 0) + has_changed,
+            generation=(previous_keys.generation if previous_keys else 0) + have_kids_changed,
             until=find_next_change(self._rows, at),
         )
 

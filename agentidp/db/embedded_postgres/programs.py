@@ -30,20 +30,20 @@ def prepare_binaries(home: Path, bindir: Path | None, account: Account | None) -
     Errors: EmbeddedPostgresError if the programs are missing or the account cannot reach `bindir`.
     """
     if bindir is not None:
-        binaries = Path(bindir).resolve()
-        missing_message = f"there is no PostgreSQL in {binaries}, which AGENTIDP_PG_BINDIR names"
+        binaries_directory = Path(bindir).resolve()
+        missing_message = f"there is no PostgreSQL in {binaries_directory}, which AGENTIDP_PG_BINDIR names"
     else:
-        binaries = find_wheel_binaries()
+        binaries_directory = find_wheel_binaries()
         missing_message = NO_DATABASE
-    if not all((binaries / program).is_file() for program in ("postgres", "initdb")):
+    if not all((binaries_directory / program).is_file() for program in ("postgres", "initdb")):
         raise EmbeddedPostgresError(missing_message)
-    inaccessible_directory = find_closed_directory(binaries / "postgres", account) if account else None
+    inaccessible_directory = find_closed_directory(binaries_directory / "postgres", account) if account else None
     if inaccessible_directory and account is not None and bindir is not None:
         raise EmbeddedPostgresError(
             f"PostgreSQL runs in the account {account.pw_name}, which may not enter {inaccessible_directory}: "
             "choose another AGENTIDP_PG_BINDIR"
         )
-    return _copy_wheel(binaries.parent, home / "binaries") if inaccessible_directory else binaries
+    return _copy_wheel(binaries_directory.parent, home / "binaries") if inaccessible_directory else binaries_directory
 
 
 def find_wheel_binaries() -> Path:
@@ -93,13 +93,13 @@ class Programs:
 
     def read_major_version(self) -> int:
         """Return the major version of PostgreSQL. Raise EmbeddedPostgresError if PostgreSQL is too old."""
-        version = self.run("postgres", "--version").strip()
-        match = re.search(r"\) (\d+)", version)
-        if not match or int(match[1]) < OLDEST_POSTGRESQL:
+        version_text = self.run("postgres", "--version").strip()
+        version_match = re.search(r"\) (\d+)", version_text)
+        if not version_match or int(version_match[1]) < OLDEST_POSTGRESQL:
             raise EmbeddedPostgresError(
-                f"AgentIdP needs PostgreSQL {OLDEST_POSTGRESQL} or newer, and {self.binaries} holds {version}"
+                f"AgentIdP needs PostgreSQL {OLDEST_POSTGRESQL} or newer, and {self.binaries} holds {version_text}"
             )
-        return int(match[1])
+        return int(version_match[1])
 
     def run(self, program: str, *arguments: str, statements: str = "") -> str:
         """Run a program of PostgreSQL with `statements` as its input, and return its output."""
