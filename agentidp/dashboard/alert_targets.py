@@ -44,8 +44,8 @@ def list_alert_targets(caller: Caller) -> Response:
         # Failing targets come first. The sort is stable, so failing and other targets stay ordered, oldest first.
         targets=sorted(targets, key=lambda target: target.failing_since is None),
         members=FILTERS,
-        deliveries=[(row, _is_not_sent(row, targets, caller.at)) for row in delivery_rows],
-        tested=next((row for row in targets if str(row.target_id) == request.args.get("tested")), None),
+        deliveries=[(delivery_row, _is_not_sent(delivery_row, targets, caller.at)) for delivery_row in delivery_rows],
+        tested=next((target for target in targets if str(target.target_id) == request.args.get("tested")), None),
     )
 
 

@@ -357,9 +357,9 @@ def _find_maximum(counts: list[int]) -> int:
     """Return the highest count that the axis shows in full. At most a tenth of the counts, or one, may be higher."""
     sorted_counts = sorted((count for count in counts if count), reverse=True)
     for outlier_count in range(max(1, len(sorted_counts) // 10), 0, -1):
-        kept_counts = sorted_counts[outlier_count:]
-        if len(kept_counts) >= MIN_UNCUT_COUNTS and sorted_counts[outlier_count - 1] >= OUTLIER_TIMES * kept_counts[0]:
-            return kept_counts[0]
+        axis_counts = sorted_counts[outlier_count:]
+        if len(axis_counts) >= MIN_UNCUT_COUNTS and sorted_counts[outlier_count - 1] >= OUTLIER_TIMES * axis_counts[0]:
+            return axis_counts[0]
     return sorted_counts[0] if sorted_counts else 0
 
 

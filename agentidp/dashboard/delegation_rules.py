@@ -97,7 +97,7 @@ def delete_delegation_rule(caller: Caller, delegation_rule_id: UUID) -> Response
     """Show what deleting a delegation rule would do and ask for confirmation, or delete it."""
     if request.method == "POST":
         return pages.change_and_redirect(caller, SCOPE, "/delegation-rules", remove_rule, delegation_rule_id)
-    rules, [grant_counts] = caller.read_together(
+    rules, [grant_count_row] = caller.read_together(
         Call("delegation/list_rules", {}), build_count_grants_call(rule_id=delegation_rule_id)
     )
     rule = find_rule(rules, delegation_rule_id)
@@ -107,8 +107,8 @@ def delete_delegation_rule(caller: Caller, delegation_rule_id: UUID) -> Response
         "token is issued under it, and APIs that check each token by introspection refuse tokens that were issued "
         "under it."
     )
-    if grant_counts.grants:
-        message += f" {describe_ended_grants(grant_counts.grants)}"
+    if grant_count_row.grants:
+        message += f" {describe_ended_grants(grant_count_row.grants)}"
     return rule_form.confirm_deletion("delegation", rule.name, message)
 
 

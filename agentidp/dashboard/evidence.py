@@ -190,21 +190,21 @@ def _is_by_hour(finding: StoredFinding, at: datetime) -> bool:
 
 
 def _sum_counts(finding: StoredFinding, rows: Rows, unit: str) -> Counts:
-    sums: Counts = Counter()
+    counts_by_time: Counts = Counter()
     for usage_row in rows:
         if hasattr(usage_row, "credential_id"):
             if usage_row.credential_id == finding.credential_id:
-                sums[usage_row.on_day, None] += sum(usage_row.hours)
+                counts_by_time[usage_row.on_day, None] += sum(usage_row.hours)
         elif hasattr(usage_row, "at_hour"):
             # The statement returns one row without an hour if there is no usage.
             if usage_row.at_hour is not None:
-                sums[usage_row.on_day, usage_row.at_hour] += getattr(usage_row, unit)
+                counts_by_time[usage_row.on_day, usage_row.at_hour] += getattr(usage_row, unit)
         elif unit == "requests" and hasattr(usage_row, "requests_by_hour"):
-            sums[usage_row.on_day, None] += sum(usage_row.requests_by_hour)
+            counts_by_time[usage_row.on_day, None] += sum(usage_row.requests_by_hour)
         else:
             day = date.fromisoformat(usage_row.date) if hasattr(usage_row, "date") else usage_row.on_day
-            sums[day, None] += getattr(usage_row, unit)
-    return sums
+            counts_by_time[day, None] += getattr(usage_row, unit)
+    return counts_by_time
 
 
 def _compute_expected(finding: StoredFinding, begins: datetime, step: timedelta) -> int | None:
