@@ -253,5 +253,5 @@ def _build_ambiguity_error(id_or_name: str, matching_candidates: list[Candidate]
 def _suggest_names(id_or_name: str, names: list[str]) -> str:
     names_by_lower_case = {name.lower(): name for name in names}
     lower_case_names = difflib.get_close_matches(id_or_name.lower(), names_by_lower_case, n=3)
-    similar_names = " or ".join(repr(names_by_lower_case[name]) for name in lower_case_names)
+    similar_names = " or ".join(repr(names_by_lower_case[lower_case_name]) for lower_case_name in lower_case_names)
     return f": did you mean {similar_names}?" if similar_names else ""

@@ -140,7 +140,7 @@ def list_omissions(planned_changes: list[Change], all_changes: list[Change]) -> 
         if change.action == "delete" and (change.type, change.name) not in planned_members:
             omissions.append(str(change))
         elif change.action == "change" and member_names:
-            omissions.append(f"{change}: {', '.join(name for name in change.after if name in member_names)}")
+            omissions.append(f"{change}: {', '.join(member for member in change.after if member in member_names)}")
     return omissions
 
 

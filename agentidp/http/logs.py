@@ -58,8 +58,8 @@ class TextFormatter(logging.Formatter):
             for name, value in fields.items()
             if value is not None
         ]
-        message_text = message if message.isprintable() else _encode(message)
-        return " ".join([at[11:19], f"{level:<7}", message_text, *field_texts])
+        printable_message = message if message.isprintable() else _encode(message)
+        return " ".join([at[11:19], f"{level:<7}", printable_message, *field_texts])
 
 
 def build_logging_config(level: str, log_format: str) -> dict[str, Any]:

@@ -169,15 +169,15 @@ def _replace_contents(
             statements_after_copy = run_statement(connection, "maintenance/statements_after_rows")
             for row in run_statement(connection, "maintenance/statements_before_rows"):
                 connection.execute(row.statement)
-            own_tables = {row.name for row in run_statement(connection, "maintenance/objects")}
-            _copy_rows(connection, archive, own_tables, report)
+            own_table_names = {row.name for row in run_statement(connection, "maintenance/objects")}
+            _copy_rows(connection, archive, own_table_names, report)
             [content_counts] = run_statement(connection, "maintenance/count_contents")
             for row in statements_after_copy:
                 connection.execute(row.statement)
     except psycopg.Error as error:
         reason = error.diag.message_primary or in_one_line(error)
         raise ConfigurationError(f"the backup was not restored: {reason}") from None
-    return Contents(*content_counts), sorted(archive.list_tables() - own_tables)
+    return Contents(*content_counts), sorted(archive.list_tables() - own_table_names)
 
 
 def _copy_rows(

@@ -139,8 +139,8 @@ def _open_tunnel(host: str, port: int, proxy: SplitResult, timeout: float) -> ht
     """Return an unopened connection that goes to the host through a proxy (CONNECT, RFC 9110 section 9.3.6)."""
     connection = http.client.HTTPConnection(proxy.hostname or "", proxy.port or 80, timeout=timeout)
     credentials = f"{unquote(proxy.username or '')}:{unquote(proxy.password or '')}".encode()
-    authorization = {"Proxy-Authorization": f"Basic {base64.b64encode(credentials).decode()}"}
-    connection.set_tunnel(host, port, authorization if proxy.username is not None else {})
+    proxy_headers = {"Proxy-Authorization": f"Basic {base64.b64encode(credentials).decode()}"}
+    connection.set_tunnel(host, port, proxy_headers if proxy.username is not None else {})
     return connection
 
 
