@@ -201,12 +201,12 @@ def verify_trails(organization: str | None, known_event: str | None, as_json: bo
 
 
 def _describe_verification(organization_id: str, verification: Verification, as_json: bool) -> dict[str, Any]:
-    members = {"organizationId": organization_id, "events": verification.events, "erased": verification.erased}
+    trail_members = {"organizationId": organization_id, "events": verification.events, "erased": verification.erased}
     last_event = verification.last_event._asdict()
     if as_json:
-        return members | last_event | {"brokenAt": verification.broken_at, "reason": verification.reason}
+        return trail_members | last_event | {"brokenAt": verification.broken_at, "reason": verification.reason}
     verdict = "ok" if verification.reason is None else f"event {verification.broken_at}: {verification.reason}"
-    return members | last_event | {"result": verdict}
+    return trail_members | last_event | {"result": verdict}
 
 
 def _parse_event(text: str) -> EventHash:

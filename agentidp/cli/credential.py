@@ -66,12 +66,12 @@ def create_credential(
     Prints: credential id, client_id, client_secret.
     """
     request_body = read_options(_LABEL, options) | ({"type": "public"} if is_public else {})
-    new_credential = credentials.NewCredentialSchema().load(request_body)
+    loaded_values = credentials.NewCredentialSchema().load(request_body)
     with find_and_open_agent(agent, organization) as (_, database, agent_id):
         expires_at = database.at + timedelta(days=expires_in) if expires_in else None
         with database.transaction() as transaction:
             credential_row, client_secret = credentials.add_credential(
-                transaction, agent_id, label=new_credential["label"], jwks=new_credential["jwks"], expires_at=expires_at
+                transaction, agent_id, label=loaded_values["label"], jwks=loaded_values["jwks"], expires_at=expires_at
             )
     credential = credentials.represent(credential_row) | {"clientId": str(agent_id), "clientSecret": client_secret}
     printed_members = ("credentialId", "clientId", "clientSecret")
@@ -93,11 +93,11 @@ def trust_issuer(agent: str, organization: str | None, as_json: bool, **options:
     """
     request_body = {"type": "federated"} | read_options(_RULE, options) | read_options(_LABEL, options)
     with find_and_open_agent(agent, organization) as (services, database, agent_id):
-        new_credential = credentials.NewCredentialSchema().load(request_body)
-        trust_rule = credentials.check_trust(new_credential["rule"], services.settings, database.organization_id)
+        loaded_values = credentials.NewCredentialSchema().load(request_body)
+        trust_rule = credentials.check_trust(loaded_values["rule"], services.settings, database.organization_id)
         with database.transaction() as transaction:
             credential_row, _ = credentials.add_credential(
-                transaction, agent_id, label=new_credential["label"], rule=trust_rule, expires_at=None
+                transaction, agent_id, label=loaded_values["label"], rule=trust_rule, expires_at=None
             )
     shown_credential = credentials.represent(credential_row)
     warn(shown_credential["warnings"])

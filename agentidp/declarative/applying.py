@@ -153,7 +153,7 @@ def apply_file(
 
 def _refuse_conflicts(agreed_plans: list[Plan], new_plans: list[Plan]) -> None:
     if conflicts := list_conflicts(agreed_plans, new_plans):
-        conflict_lines = "".join(f"  {conflict}\n" for conflict in conflicts)
+        conflict_lines = "".join(f"  {conflicting_object}\n" for conflicting_object in conflicts)
         verdict = "nothing was applied, because others have changed this since the plan was printed"
         raise ConfigurationError(f"{verdict}:\n{conflict_lines}{_ADVICE}")
 
