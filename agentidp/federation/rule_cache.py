@@ -30,8 +30,8 @@ class RuleCache(Generic[Key, Value]):
 
     def get(self, organization_id: str, key: Key) -> list[Value]:
         """Return the cached list for a key, or an empty list."""
-        values, _ = self._lists.get(organization_id, {}).get(key, ([], 0))
-        return values
+        cached_values, _ = self._lists.get(organization_id, {}).get(key, ([], 0))
+        return cached_values
 
     def put(self, organization_id: str, key: Key, values: list[Value], *, characters: int) -> None:
         """Cache the list for a key, unless the list alone has more characters than the cache may have."""
@@ -41,8 +41,8 @@ class RuleCache(Generic[Key, Value]):
             if characters > self._max_characters:
                 return
             while sum(self._characters.values()) + characters > self._max_characters:
-                largest_id = max(self._characters, key=self._characters.__getitem__)
-                del self._lists[largest_id], self._characters[largest_id]
+                largest_organization_id = max(self._characters, key=self._characters.__getitem__)
+                del self._lists[largest_organization_id], self._characters[largest_organization_id]
             self._lists.setdefault(organization_id, {})[key] = values, characters
             self._characters[organization_id] = self._characters.get(organization_id, 0) + characters
 
