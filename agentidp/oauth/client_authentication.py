@@ -201,19 +201,19 @@ def _verify_federated_token(assertion: str, client_id: str | None, at: datetime,
 
 
 def authenticate(
-    request: Request, client: Client, at: datetime, run_authentication: Callable[[Client], Result | None]
+    request: Request, client: Client, at: datetime, run_client_statement: Callable[[Client], Result | None]
 ) -> tuple[Client, Result]:
     """Authenticate a client by a database statement. Return the authenticated client and the statement's result.
 
     If authentication fails by a rule in memory, which may have been deleted, the statement runs again with the stored
     rule that accepts the assertion.
 
-    :param run_authentication: runs the statement. Returns ``None`` if authentication failed, or raises
-        ``UniqueViolation`` if the assertion was used before.
+    :param run_client_statement: runs the statement, which may also do more, such as count a token. Returns ``None`` if
+        authentication failed, or raises ``UniqueViolation`` if the assertion was used before.
     """
     while True:
         try:
-            result = run_authentication(client)
+            result = run_client_statement(client)
         except psycopg.errors.UniqueViolation:
             refuse_client(request, replace(client, refusal=client_assertion.USED_BEFORE), at)
         if result is not None:

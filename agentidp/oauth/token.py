@@ -232,9 +232,9 @@ def issue_to_client(
     # The signing key is read first, so that a token is counted only if it can be signed.
     signing_key = app_services.keys.current().signing
     database = app_services.database.of(client.organization_id, at)
-    client, counted_token = client_authentication.authenticate(
-        http_request, client, at, partial(count_token, token_request, database)
-    )
+    # One statement authenticates the client and counts the token, so authenticate() gets the function that runs it.
+    run_client_statement = partial(count_token, token_request, database)
+    client, counted_token = client_authentication.authenticate(http_request, client, at, run_client_statement)
     app_services.token_rate.count(*client.credential)
     jkt = token_request.proof.jkt if token_request.proof else None
     body = issuance.build_token_response(app_services, signing_key, client, counted_token, at=at, jkt=jkt)
