@@ -100,7 +100,7 @@ class Agent:
     def token(self, **changes: Any) -> str:
         """Return a valid access token of the agent that is not counted, because the token endpoint has not issued it.
 
-        :param changes: arguments of :func:`agentidp.jose.access_token.issue_access_token` to replace.
+        :param changes: arguments of :func:`agentidp.jose.access_token.sign_access_token` to replace.
         """
         settings = self.services.settings
         arguments: dict[str, Any] = {
@@ -115,7 +115,7 @@ class Agent:
             "ttl": settings.token_ttl,
         }
         arguments |= changes
-        return tokens.issue_access_token(arguments.pop("key"), **arguments)
+        return tokens.sign_access_token(arguments.pop("key"), **arguments)
 
     def link(self, **changes: Any) -> str:
         """Return the path of a link that signs in to the dashboard. Its token is not counted."""

@@ -183,7 +183,7 @@ class AccessToken:
         return datetime.fromtimestamp(self.expires_at + 2 * LEEWAY, UTC)
 
 
-def issue_access_token(
+def sign_access_token(
     key: SigningKey,
     *,
     issuer: str,

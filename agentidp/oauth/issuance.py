@@ -19,7 +19,7 @@ from agentidp.db.sql import Call, Rows
 from agentidp.federation.issuer_tokens import IssuerToken
 from agentidp.http.errors import OAuthError
 from agentidp.http.request_context import current_context
-from agentidp.jose.access_token import AGENT, Delegation, SigningKey, issue_access_token
+from agentidp.jose.access_token import AGENT, Delegation, SigningKey, sign_access_token
 from agentidp.jose.dpop import Proof
 from agentidp.jose.jws import base64url
 from agentidp.metrics import QUOTAS_EXHAUSTED
@@ -386,7 +386,7 @@ def build_token_response(
     lifetime_seconds = counted_token.token_ttl or services.settings.token_ttl
     if counted_token.ends_at is not None:
         lifetime_seconds = min(lifetime_seconds, counted_token.ends_at - int(at.timestamp()))
-    access_token = issue_access_token(
+    access_token = sign_access_token(
         signing_key,
         issuer=services.settings.issuer,
         audience=counted_token.audience or counted_token.resource or services.settings.resource,

@@ -27,7 +27,7 @@ from google.auth.transport.requests import Request
 
 from agentidp.clock import utc_now
 from agentidp.jose import key_rotation
-from agentidp.jose.access_token import SUBJECTS, SigningKey, issue_access_token
+from agentidp.jose.access_token import SUBJECTS, SigningKey, sign_access_token
 from agentidp.services import Services
 from tests.conftest import _fresh_database, settings_for
 from tests.factories import (
@@ -230,7 +230,7 @@ def test_the_safe_wildcards_of_the_guide_are_of_one_organization_and_the_others_
     [organization] = set(re.findall("org-[0-9a-f]{8}-[0-9a-f-]{27}", safe))
 
     def subject(organization_id: str, word: str) -> str:
-        token = issue_access_token(
+        token = sign_access_token(
             key,
             issuer="https://idp.example.com",
             audience="sts.amazonaws.com",
