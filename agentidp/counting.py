@@ -46,7 +46,8 @@ class Rejection:
     """A failed authentication of an agent or of an unknown client.
 
     :param organization_id: the agent's organization; ``UNKNOWN_ORGANIZATION`` for an unknown client.
-    :param credential: the type of the refused credential in the log, such as ``secret``, ``assertion`` or ``grant``.
+    :param credential: the type of the refused credential in the log: ``secret``, ``assertion``, ``federated token``,
+        ``token``, ``subject token`` or ``grant``.
     :param reason: the reason that this server knows. The database may replace it by a more precise reason. Each reason
         is a label of a metric.
     """

@@ -19,7 +19,7 @@ _COLUMNS = re.compile(r"\{([a-z_]+)\}")
 
 
 class Call(NamedTuple):
-    """A statement's name and its parameters."""
+    """A statement's name and its parameters. The statement ignores parameters that it does not name."""
 
     name: str
     parameters: dict[str, Any]

@@ -19,7 +19,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class Context:
-    """The class of Flask's ``g``. Its plain attributes are faster than those of Flask's own class."""
+    """The class of Flask's ``g``, faster than Flask's own class. The dashboard also sets ``session`` and ``viewer``."""
 
     started: float
     """The value of ``time.perf_counter()`` when the request began."""
