@@ -121,7 +121,7 @@ class Verdict:
         """Whether some rules or keys were not tried, because there were too many."""
         return any(reason == TOO_MANY_RULES for _, reason in self.refusals)
 
-    def find_refusal(self, agent_id: UUID | None = None) -> str:
+    def find_most_specific_refusal(self, agent_id: UUID | None = None) -> str:
         """Return the most specific reason why no candidate of an agent (``None``: of any agent) accepts the token."""
         reasons = [reason for candidate_agent_id, reason in self.refusals if agent_id in (None, candidate_agent_id)]
         # REASONS begins with the least specific reason. Reasons that are not in REASONS (a wrong signature or time) are
@@ -186,7 +186,7 @@ class IssuerTokens:
             if candidate.agent_id in [accepting_candidate.agent_id for accepting_candidate in verdict.accepting]:
                 continue
             try:
-                candidate_refusal = self._find_refusal(token, candidate, at, organization_id)
+                candidate_refusal = self._find_candidate_refusal(token, candidate, at, organization_id)
             except KeysUnavailable as error:
                 keys_error, error.agent_id = error, candidate.agent_id
                 continue
@@ -202,7 +202,9 @@ class IssuerTokens:
             token.jwt.is_signed_by(NOBODYS_KEYS[normalize_algorithm(token.jwt.alg)])
         return verdict
 
-    def _find_refusal(self, token: IssuerToken, candidate: Candidate, at: datetime, organization_id: str) -> str | None:
+    def _find_candidate_refusal(
+        self, token: IssuerToken, candidate: Candidate, at: datetime, organization_id: str
+    ) -> str | None:
         rule = candidate.rule
         if rule is None:
             return TOO_MANY_RULES

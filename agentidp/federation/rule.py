@@ -143,36 +143,37 @@ class Rule:
         """The issuer and the address of its keys."""
         return KeySource(self.issuer, self.jwks_uri)
 
-    def is_met_by(self, token: TokenClaims, *, ignores_audience: bool = False) -> bool:
+    def is_met_by(self, claims: TokenClaims, *, ignores_audience: bool = False) -> bool:
         """Return whether the rule accepts a token's claims. The token's signature and times are not checked."""
         return (
-            self.issuer in token.issuers
-            and (ignores_audience or token.audience == self.audience)
-            and self._has_subject(token)
-            and all(token.has_claim_value(claim_name, expected) for claim_name, expected in self.claims.items())
+            self.issuer in claims.issuers
+            and (ignores_audience or claims.audience == self.audience)
+            and self._has_subject(claims)
+            and all(claims.has_claim_value(claim_name, expected) for claim_name, expected in self.claims.items())
         )
 
-    def compare(self, token: TokenClaims) -> list[Comparison]:
-        """Compare each member of the rule with the token: issuer, audience, subject and claims, in this order."""
-        claims = token.claims
-        has_issuer = self.issuer in token.issuers
-        issuer = self.issuer if has_issuer else claims.get("iss", _MISSING)
+    def compare(self, claims: TokenClaims) -> list[Comparison]:
+        """Compare the rule's members with a token's claims: issuer, audience, subject and claims, in this order."""
+        claim_values = claims.claims
+        has_issuer = self.issuer in claims.issuers
+        issuer = self.issuer if has_issuer else claim_values.get("iss", _MISSING)
         comparisons = [
             _compare("issuer", self.issuer, issuer, has_issuer),
-            _compare("audience", self.audience, claims.get("aud", _MISSING), token.audience == self.audience),
+            _compare("audience", self.audience, claim_values.get("aud", _MISSING), claims.audience == self.audience),
         ]
         if self.subject is not None:
-            subject = claims.get("sub", _MISSING)
-            comparisons.append(_compare("subject", self.subject, subject, self._has_subject(token)))
+            subject = claim_values.get("sub", _MISSING)
+            comparisons.append(_compare("subject", self.subject, subject, self._has_subject(claims)))
         for claim_name, expected_value in self.claims.items():
-            has_expected_value = token.has_claim_value(claim_name, expected_value)
-            comparisons.append(_compare(claim_name, expected_value, read_claim(claims, claim_name), has_expected_value))
+            has_expected_value = claims.has_claim_value(claim_name, expected_value)
+            actual_value = read_claim(claim_values, claim_name)
+            comparisons.append(_compare(claim_name, expected_value, actual_value, has_expected_value))
         return comparisons
 
-    def _has_subject(self, token: TokenClaims) -> bool:
+    def _has_subject(self, claims: TokenClaims) -> bool:
         # A list as sub is refused here, because has_claim_value() would accept a list.
         return self.subject is None or (
-            isinstance(token.claims.get("sub"), str) and token.has_claim_value("sub", self.subject)
+            isinstance(claims.claims.get("sub"), str) and claims.has_claim_value("sub", self.subject)
         )
 
 

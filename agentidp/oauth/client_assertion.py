@@ -72,7 +72,7 @@ def verify_assertion(services: Services, unverified_jwt: UnverifiedJwt, client: 
     # remembered key.
     keys = itertools.chain([] if remembered_key is None else [remembered_key], read_keys())
     for jwk_json, public_key in itertools.islice(keys, max_keys):
-        key_refusal = _find_refusal(services, unverified_jwt, public_key, at)
+        key_refusal = _find_assertion_refusal(services, unverified_jwt, public_key, at)
         if key_refusal is None:
             if len(services.client_keys) >= MAX_REMEMBERED:
                 services.client_keys.clear()
@@ -82,7 +82,7 @@ def verify_assertion(services: Services, unverified_jwt: UnverifiedJwt, client: 
         if key_refusal != WRONG_SIGNATURE or refusal == "unknown key":
             refusal = key_refusal
     if refusal == "unknown key":
-        _find_refusal(services, unverified_jwt, NOBODYS_KEYS[algorithm], at)
+        _find_assertion_refusal(services, unverified_jwt, NOBODYS_KEYS[algorithm], at)
     return replace(client, refusal=refusal)
 
 
@@ -95,7 +95,7 @@ def _add_verified_key(client: Client, jwk: str, claims: dict[str, Any]) -> Clien
     )
 
 
-def _find_refusal(services: Services, unverified_jwt: UnverifiedJwt, key: Any, at: datetime) -> str | None:
+def _find_assertion_refusal(services: Services, unverified_jwt: UnverifiedJwt, key: Any, at: datetime) -> str | None:
     if not unverified_jwt.is_signed_by(key):
         return WRONG_SIGNATURE
     audience, jti = unverified_jwt.claims.get("aud"), unverified_jwt.claims.get("jti")

@@ -54,7 +54,7 @@ def verify_for_client(services: Services, token: IssuerToken, client: Client, at
 
     verdict, is_from_memory = try_remembered_rules(services, token, client, at, key=memory_key, read_rules=read_rules)
     if not verdict.accepting:
-        return replace(client, refusal=verdict.find_refusal())
+        return replace(client, refusal=verdict.find_most_specific_refusal())
 
     def verify_again() -> Client:
         services.issuer_tokens.rule_cache.forget(organization_id, memory_key)
@@ -102,7 +102,7 @@ def find_client(services: Services, token: IssuerToken, organization_id: str, ro
     if len(agent_ids) != 1:
         return unknown_client
     [agent_id] = agent_ids
-    return replace(client, agent_id=agent_id, refusal=verdict.find_refusal(agent_id))
+    return replace(client, agent_id=agent_id, refusal=verdict.find_most_specific_refusal(agent_id))
 
 
 def build_candidates(services: Services, organization_id: str, rows: Rows) -> list[Candidate]:

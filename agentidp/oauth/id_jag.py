@@ -65,7 +65,7 @@ def count_token_by_id_jag(
     def read_subject() -> Subject:
         # An ID-JAG names the agent in client_id, and its aud must be our issuer.
         subject = token_exchange.read_issuer_subject(token_request, id_jag, client, audience=own_issuer)
-        if refusal := find_refusal(id_jag.claims, client, token_request.proof):
+        if refusal := find_id_jag_refusal(id_jag.claims, client, token_request.proof):
             raise UnacceptableToken(refusal)
         id_jag_use = build_consumption_call(id_jag.claims), SubjectRefused(Reason.USED)
         max_scopes = id_jag.claims["scope"].split() if "scope" in id_jag.claims else None
@@ -75,7 +75,7 @@ def count_token_by_id_jag(
     return token_exchange.count_token_for_subject(token_request, database, client, read_subject, refusal_error)
 
 
-def find_refusal(claims: dict[str, Any], client: Client, proof: Proof | None) -> str | None:
+def find_id_jag_refusal(claims: dict[str, Any], client: Client, proof: Proof | None) -> str | None:
     """Return the reason why a client may not use an ID-JAG with these verified claims, or ``None`` if it may."""
     jti, scope = claims.get("jti"), claims.get("scope", "")
     if claims.get("client_id") != str(client.agent_id):

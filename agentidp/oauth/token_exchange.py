@@ -269,7 +269,7 @@ def _find_accepting_rule(token_request: TokenRequest, token: IssuerToken, client
         is_preferred=lambda candidate: token_request.resource in candidate.resources,
     )
     if not verdict.accepting:
-        raise UnacceptableToken(verdict.find_refusal())
+        raise UnacceptableToken(verdict.find_most_specific_refusal())
     return verdict.accepting[0].row
 
 

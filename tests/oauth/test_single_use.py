@@ -204,8 +204,10 @@ class TestAnAssertion:
 def verified(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """The keys with which assertions were verified."""
     seen: list[object] = []
-    verify = client_assertion._find_refusal
-    monkeypatch.setattr(client_assertion, "_find_refusal", lambda *given: seen.append(given) or verify(*given))
+    verify = client_assertion._find_assertion_refusal
+    monkeypatch.setattr(
+        client_assertion, "_find_assertion_refusal", lambda *given: seen.append(given) or verify(*given)
+    )
     return seen
 
 
