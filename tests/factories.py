@@ -38,6 +38,7 @@ from agentidp.findings.finding import Finding, Severity, StoredFinding
 from agentidp.findings.store import store_evaluation
 from agentidp.jose import access_token as tokens
 from agentidp.oauth import issuance
+from agentidp.oauth.client import Client
 from agentidp.registry import quotas
 from agentidp.registry.agents import NewAgentSchema, add_agent
 from agentidp.registry.credentials import add_credential
@@ -444,7 +445,7 @@ def count_usage(
                 max_credentials=1000,
             )
             call = issuance.build_call(
-                issuance.Client(organization_id, agent_id, secret_hash=digest),
+                Client(organization_id, agent_id, secret_hash=digest),
                 scope=None,
                 resource=resource,
                 has_proof=False,

@@ -23,8 +23,9 @@ from psycopg import sql
 
 from agentidp.db.database import Database
 from agentidp.db.sql import load_sql, sql_directory
+from agentidp.oauth.client import Client
 from agentidp.oauth.client_secret import hash_secret
-from agentidp.oauth.issuance import Client, CountedToken, build_call, record_issuance
+from agentidp.oauth.issuance import CountedToken, build_call, record_issuance
 from agentidp.oauth.quota_windows import WINDOWS, QuotaExhausted
 from agentidp.registry import operator_token
 from agentidp.registry.quotas import ORGANIZATION

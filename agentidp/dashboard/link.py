@@ -19,6 +19,7 @@ from agentidp.db.sql import Call
 from agentidp.http.errors import ApiError
 from agentidp.jose.access_token import AccessToken, TokenRefused
 from agentidp.oauth import issuance
+from agentidp.oauth.client import Client
 from agentidp.registry import operator_token
 from agentidp.services import Services, services
 
@@ -57,7 +58,7 @@ def create_link(app_services: Services, organization_id: str, agent_id: UUID, at
         is_counted=False,
     )
     audience = app_services.settings.dashboard_sign_in
-    link_token = issuance.CountedToken(counted_token.scope, audience, token_ttl=LIFETIME)
+    link_token = issuance.CountedToken(counted_token.scope, resource=audience, token_ttl=LIFETIME)
     response_body = issuance.build_token_response(app_services, signing_key, client, link_token, at=at)
     return f"{audience}?token={response_body['access_token']}"
 
@@ -97,7 +98,7 @@ def follow_link(request: Request, at: datetime) -> tuple[str, AccessToken]:
         _record_refused_link(link, at)
         raise LinkRefused from None
     g.organization_id, g.agent_id = link.organization_id, link.agent_id
-    token = session.sign_token(app_services, signing_key, issuance.Client(link.organization_id, link.agent_id), at)
+    token = session.sign_token(app_services, signing_key, Client(link.organization_id, link.agent_id), at)
     return token, verify_token(token, audience=app_services.settings.dashboard)
 
 

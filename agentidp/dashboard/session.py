@@ -28,6 +28,7 @@ from agentidp.http.errors import ApiError
 from agentidp.http.openapi import declarations_of
 from agentidp.jose.access_token import AccessToken, SigningKey, TokenRefused
 from agentidp.oauth import issuance
+from agentidp.oauth.client import Client
 from agentidp.oauth.revocation import end_session
 from agentidp.openid.flows import build_cookie_prefix
 from agentidp.services import Services, services
@@ -95,9 +96,9 @@ def base_path(settings: Settings) -> str:
     return urlsplit(settings.issuer).path + "/dashboard"
 
 
-def sign_token(app_services: Services, signing_key: SigningKey, client: issuance.Client, at: datetime) -> str:
+def sign_token(app_services: Services, signing_key: SigningKey, client: Client, at: datetime) -> str:
     """Return the token of a session that begins at *at*, for a client to whom :data:`SCOPE` was granted."""
-    session_token = issuance.CountedToken(SCOPE, app_services.settings.dashboard, token_ttl=LIFETIME)
+    session_token = issuance.CountedToken(SCOPE, resource=app_services.settings.dashboard, token_ttl=LIFETIME)
     response_body = issuance.build_token_response(app_services, signing_key, client, session_token, at=at)
     return str(response_body["access_token"])
 

@@ -17,6 +17,7 @@ from agentidp.dashboard.session import SCOPE, NotSignedIn
 from agentidp.http.errors import ApiError, OAuthError
 from agentidp.jose.access_token import AccessToken, TokenRefused
 from agentidp.oauth import client_authentication, issuance
+from agentidp.oauth.client import Client
 from agentidp.oauth.client_form import read_form
 from agentidp.openid.claims import SignInRefused
 from agentidp.services import services
@@ -93,7 +94,7 @@ def _sign_in_with_credential(request: Request, form: dict[str, str], at: datetim
     return session.sign_token(app_services, signing_key, client, at)
 
 
-def _grant_session(client: issuance.Client, at: datetime) -> issuance.CountedToken | None:
+def _grant_session(client: Client, at: datetime) -> issuance.CountedToken | None:
     """Grant :data:`SCOPE` to the client and record the sign-in. A used assertion raises ``UniqueViolation``."""
     grant_call = issuance.build_call(client, scope=[SCOPE], is_counted=False)
     database = services().database.of(client.organization_id, at)

@@ -24,8 +24,9 @@ from agentidp.http.request_context import request_actor
 from agentidp.jose.access_token import Delegation
 from agentidp.jose.jws import base64url
 from agentidp.oauth import client_authentication, grants, issuance
+from agentidp.oauth.client import Client
 from agentidp.oauth.client_document import agent_id_of, is_client_uri
-from agentidp.oauth.issuance import AUTHORIZATION_CODE, REFRESH_TOKEN, Client, CountedToken, IssuanceCall, TokenRequest
+from agentidp.oauth.issuance import AUTHORIZATION_CODE, REFRESH_TOKEN, CountedToken, IssuanceCall, TokenRequest
 
 OFFLINE_ACCESS = "offline_access"
 """The OpenID Connect scope that asks for a refresh token. It is ignored, because every client gets a refresh token."""

@@ -22,7 +22,7 @@ from agentidp.jose.assertion import (
 )
 from agentidp.jose.jwk import ALGORITHMS, normalize_algorithm
 from agentidp.jose.jws import MAX_JTI_LENGTH, UnverifiedJwt, parse_jwt
-from agentidp.oauth.issuance import Client
+from agentidp.oauth.client import Client
 from agentidp.services import Services
 
 TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"

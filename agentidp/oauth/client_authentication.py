@@ -25,8 +25,8 @@ from agentidp.http.openapi import declarations_of
 from agentidp.jose.assertion import EXPIRED, TOO_EARLY, TOO_LONG, WRONG_TIMES
 from agentidp.jose.jws import MAX_JTI_LENGTH
 from agentidp.oauth import client_assertion, federated_token, first_sight, throttle
+from agentidp.oauth.client import Client
 from agentidp.oauth.client_secret import hash_secret
-from agentidp.oauth.issuance import Client
 from agentidp.services import services
 
 CHALLENGE = 'Basic realm="agentidp", charset="UTF-8"'

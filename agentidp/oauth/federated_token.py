@@ -14,8 +14,8 @@ from agentidp.federation.issuer_keys import KeysUnavailable
 from agentidp.federation.issuer_tokens import MAX_CHARACTERS, TOO_MANY_RULES, Candidate, IssuerToken, Verdict
 from agentidp.http.errors import OAuthError
 from agentidp.http.request_context import current_context
+from agentidp.oauth.client import Client
 from agentidp.oauth.client_assertion import TYPE
-from agentidp.oauth.issuance import Client
 from agentidp.services import Services
 
 SPIFFE_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe"

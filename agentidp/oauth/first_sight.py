@@ -15,7 +15,7 @@ from agentidp.db.sql import Call, Rows
 from agentidp.federation.issuer_tokens import MAX_CHARACTERS, Candidate, IssuerToken
 from agentidp.federation.rule import Rule
 from agentidp.oauth import federated_token
-from agentidp.oauth.issuance import Client
+from agentidp.oauth.client import Client
 from agentidp.services import Services
 
 PROVISION = "agentidp_provision_agent"

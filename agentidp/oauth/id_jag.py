@@ -23,7 +23,8 @@ from agentidp.jose.assertion import compute_use_expiry
 from agentidp.jose.dpop import Proof
 from agentidp.jose.jws import MAX_JTI_LENGTH
 from agentidp.oauth import client_authentication, token_exchange
-from agentidp.oauth.issuance import Client, CountedToken, SubjectRefused, TokenRequest
+from agentidp.oauth.client import Client
+from agentidp.oauth.issuance import CountedToken, SubjectRefused, TokenRequest
 from agentidp.oauth.token_exchange import Subject, UnacceptableToken
 
 TYPE = "oauth-id-jag+jwt"

@@ -17,6 +17,7 @@ from agentidp.http.request_context import current_context, current_request
 from agentidp.http.responses import json_response
 from agentidp.jose.access_token import AccessToken, TokenRefused
 from agentidp.oauth import client_authentication
+from agentidp.oauth.client import Client
 from agentidp.oauth.client_authentication import authenticates_client
 from agentidp.oauth.client_form import (
     NO_STORE,
@@ -25,7 +26,6 @@ from agentidp.oauth.client_form import (
     describe_parameter,
     read_form,
 )
-from agentidp.oauth.issuance import Client
 from agentidp.services import services
 
 INACTIVE = {"active": False}

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
-import json
 import os
-from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar, NamedTuple
-from uuid import UUID
 
 import psycopg
 from flask import Request, has_request_context
 
 from agentidp.db.organization import OrganizationDatabase, Transaction
 from agentidp.db.sql import Call, Rows
-from agentidp.federation.issuer_tokens import IssuerToken
 from agentidp.http.errors import OAuthError
 from agentidp.http.request_context import current_context
 from agentidp.jose.access_token import AGENT, Delegation, SigningKey, sign_access_token
@@ -24,6 +19,8 @@ from agentidp.jose.dpop import Proof
 from agentidp.jose.jws import base64url
 from agentidp.metrics import QUOTAS_EXHAUSTED
 from agentidp.oauth import quota_windows
+from agentidp.oauth.client import Client
+from agentidp.oauth.missing_scopes import explain_missing_scopes
 from agentidp.scopes import SCOPES
 from agentidp.services import Services
 
@@ -49,66 +46,6 @@ _OWN_SCOPES = f"{{{','.join(SCOPES)}}}"
 _NO_TARGET = "the organization has no resource server for resource, or does not own its identifier"
 _NO_TARGET_FOR_A_SUBJECT = f"{_NO_TARGET}, or the agent may not act for anybody there"
 _MUST_BIND = "agent must bind its tokens to a key"
-
-_OWN_API, _ID_JAG = "this API", "the ID-JAG"
-_PARTIES = (_OWN_API, "the resource server", "the agent", "the subject", "the delegation rule", "the grant", _ID_JAG)
-"""Parties that limit the scope of a token. An error's description names the first party that lacks a scope."""
-
-_MAX_NAMED = 5
-"""Maximum number of missing scopes that an error's description names for each party, such as the agent."""
-
-
-@dataclass(frozen=True, slots=True)
-class Client:
-    """The client of a request and its credential.
-
-    The statement that issues the token compares a secret's digest. It also checks that a valid credential still has the
-    key or the rule of trust that verified the client's assertion. A client has one of these states:
-
-    | state | members that are set |
-    |---|---|
-    | has a secret, not yet verified | ``secret_hash`` |
-    | own key has verified the assertion | ``key_or_rule``, ``digest`` and ``expires_at`` |
-    | rule has accepted another issuer's token | ``key_or_rule``; ``verify_again`` if the rule was in memory |
-    | public client without a credential | ``key_or_rule``, which is ``PUBLIC`` |
-    | refused | ``refusal`` |
-    | accepted, but has no agent yet | ``new_subject`` |
-
-    The statement also runs for a refused client, so that a failure always takes the same time. Such a client has
-    neither ``secret_hash`` nor ``key_or_rule``, so none of the stored credentials matches, and the statement returns no
-    row.
-
-    :param organization_id: an ID that no organization has, if the client is unknown.
-    :param agent_id: an ID that no agent has, if the client is unknown.
-    :param secret_hash: the digest of the secret in the request.
-    :param client_id: the ``client_id`` as it was sent, valid or not, by which failures are throttled.
-    :param is_remembered: whether the client's organization was read from memory instead of the database.
-    :param key_or_rule: the key (alone in a JSON array) or rule of trust (a JSON object) that verified the assertion.
-    :param digest: the digest of the assertion's ``jti``, which the statement that issues the token consumes.
-    :param expires_at: the time until which the digest is stored.
-    :param is_federated: whether the assertion is a token of another issuer.
-    :param refusal: the logged reason why the assertion is refused.
-    :param new_subject: the row of the accepting provisioning rule, and the token of the subject that has no agent yet.
-    :param verify_again: verifies the assertion by the stored rules, if a rule in memory has verified it.
-    """
-
-    organization_id: str
-    agent_id: UUID
-    secret_hash: bytes | None = None
-    client_id: str = ""
-    is_remembered: bool = False
-    key_or_rule: str | None = None
-    digest: bytes | None = None
-    expires_at: datetime | None = None
-    is_federated: bool = False
-    refusal: str | None = None
-    new_subject: tuple[Any, IssuerToken] | None = None
-    verify_again: Callable[[], Client] | None = None
-
-    @property
-    def credential(self) -> tuple[UUID, bytes | str | None]:
-        """The agent's ID, and the secret's digest, the key or the rule: a cache key for data about a credential."""
-        return self.agent_id, self.secret_hash or self.key_or_rule
 
 
 class TokenRequest(NamedTuple):
@@ -172,7 +109,7 @@ class IssuanceCall(Call):
     """Whether the agent acts for a subject. Only then does the statement's row have the column ``refusal``."""
 
     def find_scope_parameters(self, row: Any) -> dict[str, Any]:
-        """Return the parameters for :func:`find_missing_scopes`. *row* is the statement's row."""
+        """Return the parameters for :func:`explain_missing_scopes`. *row* is the statement's row."""
         return self.parameters
 
 
@@ -253,7 +190,7 @@ def record_issuance(
     except OAuthError as error:
         if error.error == "invalid_scope":
             scope_parameters = call.find_scope_parameters(rows[0])
-            error.description = _explain_missing_scopes(database, scope_parameters, has_subject=call.has_subject)
+            error.description = explain_missing_scopes(database, scope_parameters, has_subject=call.has_subject)
         raise
 
 
@@ -262,65 +199,6 @@ def _consume(transaction: Transaction, use: Call, error: Exception) -> None:
         transaction.run(use)
     except psycopg.errors.UniqueViolation:
         raise error from None
-
-
-def _explain_missing_scopes(database: OrganizationDatabase, parameters: Mapping[str, Any], *, has_subject: bool) -> str:
-    missing_scopes = find_missing_scopes(database, parameters)
-    scopes = {*itertools.chain(*missing_scopes.values())}
-    sentences = [describe_missing_scopes(missing_scopes)]
-    if _OWN_API in missing_scopes:
-        sentences.append("for a scope of a resource server, send the parameter resource as well")
-    elif not has_subject and parameters["resource"] and not scopes.isdisjoint(SCOPES):
-        sentences.append("for a scope of this API, leave out the parameter resource")
-    if any("," in scope for scope in scopes):
-        sentences.append("scopes are separated by blanks")
-    return "; ".join(sentences)
-
-
-def find_missing_scopes(database: OrganizationDatabase, parameters: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Return the requested scopes that a token cannot have, by the party that lacks them.
-
-    :param parameters: of the statement that issues the token. Only an exchange has ``ancestors`` and ``max_scopes``.
-    """
-    limit_names = ("agent_id", "resource", "subject_agent_id", "rule_id", "grant_id")
-    limits = {limit_name: parameters.get(limit_name) for limit_name in limit_names}
-    limit_rows = database.fetch("oauth/scope_limits", **limits)
-    scopes_by_party: dict[str, Collection[str]] = {limit_row.holder: limit_row.scopes for limit_row in limit_rows}
-    if parameters["resource"] is None:
-        scopes_by_party[_OWN_API] = SCOPES
-    if parameters.get("max_scopes") is not None:
-        scopes_by_party[_ID_JAG] = parameters["max_scopes"]
-    # A request without scopes asks for all scopes of its grant or, in an exchange, of the resource server.
-    requested_scopes = (
-        parameters["scope"] or scopes_by_party.get("the grant") or scopes_by_party.get("the resource server", ())
-    )
-    missing_scopes: dict[str, list[str]] = {}
-    for scope in requested_scopes:
-        party = next((party for party in _PARTIES if scope not in scopes_by_party.get(party, requested_scopes)), None)
-        if party is not None:
-            missing_scopes.setdefault(party, []).append(scope)
-    return missing_scopes or _find_scopes_missing_in_ancestors(requested_scopes, parameters)
-
-
-def _find_scopes_missing_in_ancestors(scopes: Collection[str], parameters: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Return those *scopes* that not all exchanged tokens have; an empty dictionary if no token was exchanged."""
-    ancestors = json.loads(parameters.get("ancestors", "[]"))
-    if not ancestors:
-        return {}
-    resource = parameters["resource"]
-    resource_ancestors = [token for token in ancestors if resource in (token.get("aud"), token["resource"])]
-    common_scopes = set.intersection(*(set(token["scope"].split()) for token in resource_ancestors or ancestors))
-    return {"an exchanged token": [scope for scope in scopes if scope not in common_scopes]}
-
-
-def describe_missing_scopes(missing_scopes: Mapping[str, list[str]]) -> str:
-    """Describe the result of :func:`find_missing_scopes` in a sentence for an error."""
-    sentences = [
-        f"{party} does not have the scope {', '.join(scopes[:_MAX_NAMED])}"
-        + (f" and {len(scopes) - _MAX_NAMED} more" if len(scopes) > _MAX_NAMED else "")
-        for party, scopes in missing_scopes.items()
-    ]
-    return "; ".join(sentences) or "the resource server has no scope"
 
 
 def check_issuance(client: Client, call: IssuanceCall, rows: Rows, *, at: datetime) -> CountedToken | None:
@@ -346,13 +224,13 @@ def check_issuance(client: Client, call: IssuanceCall, rows: Rows, *, at: dateti
         # record_issuance() replaces this description by one that names the scopes.
         raise OAuthError("invalid_scope", "the agent does not have every scope that was asked for")
     return CountedToken(
-        token_row.scope,
-        call.parameters["resource"],
-        quota_windows.read_quotas(token_row.quotas),
-        token_row.audience,
-        token_row.token_ttl,
-        token_row.subject or AGENT,
-        token_row,
+        scope=token_row.scope,
+        resource=call.parameters["resource"],
+        quotas=quota_windows.read_quotas(token_row.quotas),
+        audience=token_row.audience,
+        token_ttl=token_row.token_ttl,
+        subject_form=token_row.subject or AGENT,
+        row=token_row,
     )
 
 

@@ -21,7 +21,8 @@ from agentidp.http.resource_identifier import owned_name
 from agentidp.jose.access_token import AGENT, AccessToken, TokenRefused, verify_access_token
 from agentidp.jose.assertion import MAX_LENGTH, WRONG_SIGNATURE, find_wrong_time
 from agentidp.jose.jwk import ALGORITHMS
-from agentidp.oauth import first_sight, id_jag, issuance
+from agentidp.oauth import first_sight, id_jag
+from agentidp.oauth.missing_scopes import describe_missing_scopes, find_missing_scopes
 from agentidp.oauth.token_exchange import Subject, build_exchange_call, build_subject, find_subject_refusal
 from agentidp.services import Services
 
@@ -173,11 +174,11 @@ def _verify_own_token(services: Services, unverified_token: str, at: datetime) -
 def _compare_scopes(database: OrganizationDatabase, server: Any, actor_id: UUID, subject: Subject) -> Comparison:
     """Compare the scopes of a resource server with the scopes that an agent would get there for a subject."""
     call = Call("oauth/exchange_token", {"agent_id": actor_id, "resource": server.resource, "scope": None})
-    missing_scopes = issuance.find_missing_scopes(database, build_exchange_call(call, subject).parameters)
+    missing_scopes = find_missing_scopes(database, build_exchange_call(call, subject).parameters)
     refused_scopes = {*itertools.chain(*missing_scopes.values())}
     granted_scopes = [scope for scope in server.scopes if scope not in refused_scopes]
     sentences = [" ".join(granted_scopes)] if granted_scopes else []
-    sentences += [issuance.describe_missing_scopes(missing_scopes)] if missing_scopes else []
+    sentences += [describe_missing_scopes(missing_scopes)] if missing_scopes else []
     return Comparison("scopes", " ".join(server.scopes), "; ".join(sentences), bool(granted_scopes))
 
 

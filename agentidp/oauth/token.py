@@ -45,6 +45,7 @@ from agentidp.oauth import (
     quota_windows,
     token_exchange,
 )
+from agentidp.oauth.client import Client
 from agentidp.oauth.client_authentication import authenticates_client
 from agentidp.oauth.client_form import (
     NO_STORE,
@@ -53,7 +54,7 @@ from agentidp.oauth.client_form import (
     describe_parameter,
     read_form,
 )
-from agentidp.oauth.issuance import Client, CountedToken, TokenRequest
+from agentidp.oauth.issuance import CountedToken, TokenRequest
 from agentidp.paths import TOKEN_ENDPOINT
 from agentidp.services import services
 

@@ -24,7 +24,8 @@ from agentidp.http.errors import OAuthError
 from agentidp.jose.access_token import AccessToken, Ancestor, Delegation, TokenRefused
 from agentidp.jose.dpop import Proof
 from agentidp.oauth import client_authentication, federated_token, issuance
-from agentidp.oauth.issuance import ISSUED_TOKEN_TYPE, Client, CountedToken, IssuanceCall, TokenRequest
+from agentidp.oauth.client import Client
+from agentidp.oauth.issuance import ISSUED_TOKEN_TYPE, CountedToken, IssuanceCall, TokenRequest
 from agentidp.services import Services
 
 TYPES = (ISSUED_TOKEN_TYPE, "urn:ietf:params:oauth:token-type:id_token", "urn:ietf:params:oauth:token-type:jwt")

@@ -10,6 +10,7 @@ from agentidp import audit
 from agentidp.config import ConfigurationError
 from agentidp.http.errors import require_row
 from agentidp.oauth import issuance
+from agentidp.oauth.client import Client
 from agentidp.oauth.client_secret import hash_secret, new_secret
 from agentidp.registry import quotas
 from agentidp.registry.credentials import MAX_CREDENTIALS
@@ -43,7 +44,7 @@ def count_token(
     at: datetime,
     action: str = "agent.token_issued",
     is_counted: bool = True,
-) -> tuple[issuance.Client, issuance.CountedToken]:
+) -> tuple[Client, issuance.CountedToken]:
     """Count a token for an agent, which authenticates by a secret that exists only in the transaction.
 
     :param scope: the requested scopes; ``None`` for all scopes of the agent.
@@ -55,7 +56,7 @@ def count_token(
     :raises NotFound: the organization has no such agent.
     :raises OAuthError: the agent may not have the token, or a quota refuses it.
     """
-    client = issuance.Client(organization_id, agent_id, secret_hash=hash_secret(new_secret()))
+    client = Client(organization_id, agent_id, secret_hash=hash_secret(new_secret()))
     # An agent's temporary credentials share one id, so that usage per credential has only one row per day for them.
     credential_id = uuid.uuid5(agent_id, "operator")
     with services.database.of(organization_id, at).transaction() as transaction:

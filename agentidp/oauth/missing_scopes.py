@@ -1,0 +1,78 @@
+"""Explain ``invalid_scope``: find and describe the requested scopes that a token cannot have."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from agentidp.db.organization import OrganizationDatabase
+from agentidp.scopes import SCOPES
+
+_OWN_API, _ID_JAG = "this API", "the ID-JAG"
+_PARTIES = (_OWN_API, "the resource server", "the agent", "the subject", "the delegation rule", "the grant", _ID_JAG)
+"""Parties that limit the scope of a token. An error's description names the first party that lacks a scope."""
+
+_MAX_NAMED = 5
+"""Maximum number of missing scopes that an error's description names for each party, such as the agent."""
+
+
+def explain_missing_scopes(database: OrganizationDatabase, parameters: Mapping[str, Any], *, has_subject: bool) -> str:
+    """Return the description of ``invalid_scope``: the party that lacks each scope, and what the client can change."""
+    missing_scopes = find_missing_scopes(database, parameters)
+    scopes = {*itertools.chain(*missing_scopes.values())}
+    sentences = [describe_missing_scopes(missing_scopes)]
+    if _OWN_API in missing_scopes:
+        sentences.append("for a scope of a resource server, send the parameter resource as well")
+    elif not has_subject and parameters["resource"] and not scopes.isdisjoint(SCOPES):
+        sentences.append("for a scope of this API, leave out the parameter resource")
+    if any("," in scope for scope in scopes):
+        sentences.append("scopes are separated by blanks")
+    return "; ".join(sentences)
+
+
+def find_missing_scopes(database: OrganizationDatabase, parameters: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the requested scopes that a token cannot have, by the party that lacks them.
+
+    :param parameters: of the statement that issues the token. Only an exchange has ``ancestors`` and ``max_scopes``.
+    """
+    limit_names = ("agent_id", "resource", "subject_agent_id", "rule_id", "grant_id")
+    limits = {limit_name: parameters.get(limit_name) for limit_name in limit_names}
+    limit_rows = database.fetch("oauth/scope_limits", **limits)
+    scopes_by_party: dict[str, Collection[str]] = {limit_row.holder: limit_row.scopes for limit_row in limit_rows}
+    if parameters["resource"] is None:
+        scopes_by_party[_OWN_API] = SCOPES
+    if parameters.get("max_scopes") is not None:
+        scopes_by_party[_ID_JAG] = parameters["max_scopes"]
+    # A request without scopes asks for all scopes of its grant or, in an exchange, of the resource server.
+    requested_scopes = (
+        parameters["scope"] or scopes_by_party.get("the grant") or scopes_by_party.get("the resource server", ())
+    )
+    missing_scopes: dict[str, list[str]] = {}
+    for scope in requested_scopes:
+        party = next((party for party in _PARTIES if scope not in scopes_by_party.get(party, requested_scopes)), None)
+        if party is not None:
+            missing_scopes.setdefault(party, []).append(scope)
+    return missing_scopes or _find_scopes_missing_in_ancestors(requested_scopes, parameters)
+
+
+def _find_scopes_missing_in_ancestors(scopes: Collection[str], parameters: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return those *scopes* that not all exchanged tokens have; an empty dictionary if no token was exchanged."""
+    ancestors = json.loads(parameters.get("ancestors", "[]"))
+    if not ancestors:
+        return {}
+    resource = parameters["resource"]
+    resource_ancestors = [token for token in ancestors if resource in (token.get("aud"), token["resource"])]
+    common_scopes = set.intersection(*(set(token["scope"].split()) for token in resource_ancestors or ancestors))
+    return {"an exchanged token": [scope for scope in scopes if scope not in common_scopes]}
+
+
+def describe_missing_scopes(missing_scopes: Mapping[str, list[str]]) -> str:
+    """Describe the result of :func:`find_missing_scopes` in a sentence for an error."""
+    sentences = [
+        f"{party} does not have the scope {', '.join(scopes[:_MAX_NAMED])}"
+        + (f" and {len(scopes) - _MAX_NAMED} more" if len(scopes) > _MAX_NAMED else "")
+        for party, scopes in missing_scopes.items()
+    ]
+    return "; ".join(sentences) or "the resource server has no scope"
