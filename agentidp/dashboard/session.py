@@ -245,10 +245,10 @@ def delete_cookie(response: Response) -> None:
 
 def _build_cookie_attributes() -> dict[str, Any]:
     settings = services().settings
+    name_prefix = build_cookie_prefix(settings)
     # A cookie with the prefix __Host- must be sent to all paths. The other endpoints do not read the session's cookie.
-    cookie_path = "/" if build_cookie_prefix(settings) == "__Host-" else base_path(settings)
-    is_secure = settings.issuer.startswith("https://")
-    return {"path": cookie_path, "secure": is_secure, "httponly": True, "samesite": "Strict"}
+    cookie_path = "/" if name_prefix == "__Host-" else base_path(settings)
+    return {"path": cookie_path, "secure": bool(name_prefix), "httponly": True, "samesite": "Strict"}
 
 
 def _build_viewer(session: Session, row: Any) -> Viewer:

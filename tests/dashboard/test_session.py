@@ -76,6 +76,7 @@ class TestWithACredential:
         [
             ("http://localhost:3000", "agentidp_session", "/dashboard", ""),
             ("https://idp.example", "__Host-agentidp_session", "/", True),
+            ("HTTPS://idp.example", "__Host-agentidp_session", "/", True),
             ("https://example.com/idp", "__Secure-agentidp_session", "/idp/dashboard", True),
         ],
     )
