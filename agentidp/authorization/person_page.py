@@ -33,9 +33,9 @@ class Visit(SealedForm):
 
 
 def show_grants(visit: Visit, at: datetime, *, notice: str | None = None) -> Response:
-    """Return the page with the person's grants. A notice stands above the grants."""
+    """Return the page with the person's grants, below a notice, or raise ``NotFound`` for a deleted organization."""
     database = services().database.of(visit.organization_id, at)
-    grants, servers, [organization] = database.run(
+    grants, servers, organization_rows = database.run(
         build_list_call(subject=visit.subject),
         Call("oauth/list_resource_servers", {}),
         Call("organizations/get_organization", {}),
@@ -44,7 +44,7 @@ def show_grants(visit: Visit, at: datetime, *, notice: str | None = None) -> Res
         "authorization_grants.html",
         grants=grants,
         names={server.resource: server.name for server in servers},
-        organization=organization,
+        organization=require_row(organization_rows),
         person=visit.name or visit.person,
         visit=visit.seal(),
         notice=notice,

@@ -6,12 +6,13 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from agentidp.maintenance.erasure import delete_organization
 from agentidp.openid.flows import LIFETIME
 from tests.authorization.conftest import Editor, editor_of, error_of
 from tests.conftest import Cast
 from tests.dashboard.company import Company
 from tests.dashboard.conftest import SAME_ORIGIN, Page
-from tests.factories import Clock
+from tests.factories import NOON, Clock
 from tests.helpers.introspection import INACTIVE, introspect
 
 
@@ -86,6 +87,13 @@ def test_needs_an_organization(editor: Editor) -> None:
         response = opened(editor)
         assert response.status_code == 403
         assert "Your account belongs to no organization here." in Page(response).words
+
+
+def test_a_deleted_organization_has_no_page(editor: Editor) -> None:
+    editor.redeem(editor.code())
+    page = opened(editor)
+    delete_organization(editor.admin.database_url, editor.admin.organization_id, at=NOON)
+    assert ended(page, editor.client).status_code == 404
 
 
 def test_a_form_cannot_be_forged_kept_or_sent_by_another(editor: Editor, app: Flask, clock: Clock) -> None:
