@@ -3,7 +3,8 @@
 -- Parameters: organization_id.
 update grants
 set
-    expires_at = created_at + make_interval(days => days),
+    -- Citus adds no interval to a timestamptz of a row, because the result depends on the time zone. The time of UTC has none.
+    expires_at = (created_at at time zone 'UTC' + make_interval(days => days)) at time zone 'UTC',
     challenge = null,
     redirect_uri = null,
     last_used_at = coalesce(
