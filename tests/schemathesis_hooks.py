@@ -27,6 +27,9 @@ CURSORS = {
 }
 CREDENTIALS = {"client_id", "client_secret", "client_assertion", "client_assertion_type"}
 
+GRANTS = {"assertion", "subject_token", "code", "refresh_token"}
+"""The parameters of a token request that only grant types other than client_credentials need."""
+
 
 @schemathesis.hook
 def filter_case(context: Any, case: Any) -> bool:
@@ -114,6 +117,9 @@ def map_case(context: Any, case: Any) -> Any:
     if case.path.startswith("/api/v1/token"):
         # The client authenticates in the header, and must not authenticate twice.
         case.body = {name: value for name, value in body.items() if name not in {*CREDENTIALS, "scope", "resource"}}
+    if case.path == "/api/v1/token" and case.body.keys().isdisjoint(GRANTS):
+        # The other grant types need what an issuer, a subject or a person has given to the client.
+        case.body["grant_type"] = "client_credentials"
     return case
 
 
