@@ -48,7 +48,12 @@ if os.environ.get("AGENTIDP_METRICS_ADDRESS") and "agentidp" not in sys.modules:
 
 from agentidp.config import ConfigurationError, Settings  # noqa: E402
 from agentidp.http.logs import build_logging_config  # noqa: E402
-from agentidp.server.listening import AddressFilter, limit_sending, refuse_busy_address, refuse_exposed_address  # noqa: E402
+from agentidp.server.listening import (  # noqa: E402
+    AddressFilter,
+    limit_stalled_sending,
+    refuse_busy_address,
+    refuse_exposed_address,
+)
 from agentidp.server.metrics_server import MetricsServer, remove_leftovers  # noqa: E402
 from agentidp.server.wiring import choose_classes  # noqa: E402
 from agentidp.server.worker_metrics import WorkerSampler  # noqa: E402
@@ -132,7 +137,7 @@ def on_starting(server: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """Set up a worker: its time limit for sending, the switching of threads, garbage collection, and its metrics."""
-    limit_sending(worker.sockets, 30)
+    limit_stalled_sending(worker.sockets, 30)
     # A token request needs the interpreter about ten times, and may wait this long each time for another thread.
     sys.setswitchinterval(0.0005)
     # A full garbage collection stops all threads. freeze() exempts the objects that the worker has loaded, which

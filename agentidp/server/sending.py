@@ -23,8 +23,9 @@ def init_app(app: Flask) -> None:
 def limit_sending_time(seconds: float, wsgi: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
     """Wrap a WSGI application, so that sending a response fails if the client takes too long.
 
-    A small list is not wrapped. Only the fast path returns lists (``send_response`` in ``fast_path/application.py``).
-    Werkzeug returns iterators, so without the fast path small responses are limited too. This does no harm.
+    A small list is not wrapped, so only ``limit_stalled_sending`` (``server/listening.py``) limits it. Only the fast
+    path returns lists (``send_response`` in ``fast_path/application.py``). Werkzeug returns iterators, so this function
+    limits each response on stock parts.
     """
 
     def respond(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

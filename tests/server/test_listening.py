@@ -108,14 +108,14 @@ def test_a_small_response_is_sent_as_it_is_and_a_large_one_needs_no_socket(envir
 
 
 CONFIGURATION = """
-from agentidp.server.listening import limit_sending
+from agentidp.server.listening import limit_stalled_sending
 from agentidp.server.sending import limit_sending_time
 
 def post_worker_init(worker):
     {}
 """
 LIMITS = {
-    "one part": "limit_sending(worker.sockets, 1)",
+    "one part": "limit_stalled_sending(worker.sockets, 1)",
     "all parts": "worker.wsgi = limit_sending_time(1, worker.wsgi)",
 }
 
