@@ -239,6 +239,7 @@ def bearer(scope: str) -> Callable[[View], View]:
         raise ValueError(f"unknown scope {scope}")
 
     def decorate(view: View) -> View:
+        # The decorator arguments() declares what the view reads, so it must stand below bearer().
         has_no_parameters = "query" not in declarations_of(view).reads
 
         # MCP calls the view without this decorator, by the attribute __wrapped__ (agentidp/mcp/tools.py).

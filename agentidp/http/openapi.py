@@ -66,6 +66,7 @@ class Declarations:
 def declarations_of(view: Any) -> Declarations:
     """Return the declarations of a view, which the first call creates."""
     if not hasattr(view, "declared"):
+        # functools.wraps copies this attribute to the view's later wrappers, so they share one object.
         view.declared = Declarations()
     declarations: Declarations = view.declared
     return declarations

@@ -112,7 +112,7 @@ class FairQueue:
         """
         turn = Turn(self, organization_id)
         with self._lock:
-            self._displace_request(organization_id)
+            self._make_room(organization_id)
             self._inside[organization_id] += 1
         if not self.start(turn, max_wait):
             self.leave(turn)
@@ -149,7 +149,8 @@ class FairQueue:
         """Return whether no request is running, waiting or paused."""
         return not self._inside
 
-    def _displace_request(self, organization_id: str) -> None:
+    def _make_room(self, organization_id: str) -> None:
+        """Find room in the queue, displace a waiting request (rule 4), or raise :exc:`RateLimited` (rule 3)."""
         own_request_count = self._inside[organization_id]
         if own_request_count >= MAX_REQUESTS_PER_ORGANIZATION:
             raise _build_refusal()
@@ -160,6 +161,7 @@ class FairQueue:
         if own_request_count or displaced_turn is None or self._inside[displaced_turn.organization_id] == 1:
             raise _build_refusal()
         self._waiting.remove(displaced_turn)
+        # The displaced request's thread wakes in start(), which returns false, so enter() refuses that request.
         displaced_turn.wake_lock.release()
 
     def _may_run(self, turn: Turn) -> bool:
