@@ -216,6 +216,7 @@ def draw_chart(
     created: date | None = None,
     earlier_counts: Sequence[int | None] = (),
     earlier_findings: Sequence[list[StoredFinding]] = (),
+    line_label: str = "",
 ) -> Chart:
     """Return the chart of several days or hours.
 
@@ -224,6 +225,7 @@ def draw_chart(
     :param created: the day or hour of the subject's creation; no earlier bar counts as empty. ``None``: earlier.
     :param earlier_counts: the count to compare with, per bar; ``None`` before the first usage. Empty: no comparison.
     :param earlier_findings: the findings about the day to compare with, per bar.
+    :param line_label: the words for the earlier counts.
     """
     # Imported usage can be older than the agent. The agent then counts as existing since its first usage.
     first_usage_time = next((day_or_hour for day_or_hour, count in counts if count), running)
@@ -247,7 +249,7 @@ def draw_chart(
                 earlier_findings=earlier_findings[bar_index] if earlier_count is not None and earlier_findings else [],
             )
         )
-    return Chart(bars, axis_top)
+    return Chart(bars, axis_top, line_label=line_label)
 
 
 def _scale(count: int, axis_top: int) -> float:

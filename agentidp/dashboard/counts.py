@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 
 from agentidp.dashboard.comparison import Comparison
@@ -18,9 +18,9 @@ class DayUsage:
     """
 
     day: date
-    tokens: int
-    rejected: int
-    requests_by_hour: list[int]
+    tokens: int = 0
+    rejected: int = 0
+    requests_by_hour: list[int] = field(default_factory=list)
     requests_in_unknown_hours: int = 0
 
     @property
@@ -45,7 +45,7 @@ Pair = tuple[DayUsage, DayUsage]
 
 def build_days(rows: Rows) -> list[DayUsage]:
     """Return the days in rows of ``analytics/usage_by_day``."""
-    return [DayUsage(*row) for row in rows]
+    return [DayUsage(row.on_day, row.tokens, row.rejected, requests_by_hour=row.requests_by_hour) for row in rows]
 
 
 def match_days(days: list[DayUsage], comparison: Comparison, first_usage_day: date | None) -> list[DayUsage | None]:

@@ -33,10 +33,10 @@ class Figure:
     path: str = ""
 
 
-def pair_days(period: Period, earlier_days: list[DayUsage | None], days: list[DayUsage]) -> list[Pair]:
+def pair_days(period: Period, compared_days: list[DayUsage | None], days: list[DayUsage]) -> list[Pair]:
     """Return pairs of a complete day of a period and the earlier day with which it is compared, if there is one."""
     day_count = period.days - period.is_running
-    day_pairs = zip(days[:day_count], earlier_days[:day_count], strict=True)
+    day_pairs = zip(days[:day_count], compared_days[:day_count], strict=True)
     return [(day, earlier_day) for day, earlier_day in day_pairs if earlier_day is not None]
 
 

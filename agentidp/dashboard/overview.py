@@ -1,8 +1,14 @@
 """``/dashboard``: the findings and the usage of the organization.
 
-With any filter (``usage_filter.values``), and for a period that has ended, the page omits the comparison of today's
-hours and the month's budget. With a filter by resource or credential (``counts_tokens_only``), the page also omits
-requests and findings, and lists the agents by the tokens that pass the filter.
+The page always shows tokens, earlier tokens and agents. It shows another part if both the filter and the period allow
+the part. ``counts_tokens_only`` is true with a filter by resource or credential.
+
+| part                                  | no filter | by owner or agent | by resource or credential | period has ended |
+|---------------------------------------|-----------|-------------------|---------------------------|------------------|
+| today's hours and the month's budget  | yes       | no                | no                        | no               |
+| the most urgent incident              | yes       | yes               | no                        | no               |
+| quotas that refuse tokens             | yes       | yes               | yes                       | no               |
+| requests, heatmap and findings        | yes       | yes               | no                        | yes              |
 
 The page reads the database in this order:
 
@@ -16,7 +22,7 @@ The page reads the database in this order:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -53,8 +59,8 @@ STACKED = 5
 class Usage:
     """The usage that the page shows.
 
-    :param filter: the filters that the usage on ``days`` and ``earlier_days`` passes.
-    :param earlier_days: for each day of the period, the earlier day with which it is compared, or ``None``.
+    :param filter: the filters that the usage on ``days`` and ``compared_days`` passes.
+    :param compared_days: for each day of the period, the earlier day with which it is compared, or ``None``.
     :param first_usage_day: the first day with any usage of the organization, or ``None``.
     """
 
@@ -62,7 +68,7 @@ class Usage:
     comparison: Comparison
     filter: UsageFilter
     days: list[DayUsage]
-    earlier_days: list[DayUsage | None]
+    compared_days: list[DayUsage | None]
     first_usage_day: date | None
 
     @property
@@ -73,7 +79,7 @@ class Usage:
     @property
     def pairs(self) -> list[Pair]:
         """The complete days of the period, each with the earlier day with which it is compared."""
-        return pair_days(self.period, self.earlier_days, self.days)
+        return pair_days(self.period, self.compared_days, self.days)
 
 
 @pages.blueprint.get("/dashboard", strict_slashes=False)
@@ -85,7 +91,7 @@ def show_overview(caller: Caller) -> Response:
     usage, rows = _read_usage(caller, period, comparison, usage_filter)
     has_parameters = usage_filter.values or request.args.keys() & set(NAMES)
     if not has_parameters and not _has_enough_usage(caller, usage):
-        return pages.page("first_steps.html", here="overview", issued=usage.tokens, days=period.days)
+        return pages.page("first_steps.html", here="overview", usage=usage, organization_id=caller.organization_id)
     return pages.page(
         "overview.html",
         slow_part=lambda: _read_slow_part(caller, usage),
@@ -130,7 +136,7 @@ def _read_usage(
 
 def _has_enough_usage(caller: Caller, usage: Usage) -> bool:
     """Return whether charts are useful: earlier tokens, more than :data:`FEW_TOKENS`, or tokens of several agents."""
-    if usage.tokens > FEW_TOKENS or any(day and day.tokens for day in usage.earlier_days):
+    if usage.tokens > FEW_TOKENS or any(day and day.tokens for day in usage.compared_days):
         return True
     return usage.tokens > 0 and count_matches(*caller.read_together(_build_agents_call(usage))) > 1
 
@@ -166,7 +172,7 @@ def _read_slow_part(caller: Caller, usage: Usage) -> dict[str, Any]:
     rows = caller.read_by_name(_build_slow_part_calls(usage, stacked_agents))
     heatmap_days = usage.days
     if "hours" in rows:
-        heatmap_days = [DayUsage(row.on_day, 0, 0, row.requests_by_hour) for row in rows["hours"]]
+        heatmap_days = [DayUsage(row.on_day, requests_by_hour=row.requests_by_hour) for row in rows["hours"]]
     markers = charts.place_markers(rows["markers"], period.first, period.last, usage.filter.agent_ids)
     agent_layers = _list_tokens_by_day(usage, stacked_agents, rows)
     return _draw_charts(usage, page_findings, markers, agent_layers) | {
@@ -227,18 +233,19 @@ def _draw_charts(
         token_findings,
         running=today,
         created=first_usage_day or today,
-        earlier_counts=[None if day is None else day.tokens for day in usage.earlier_days],
-        earlier_findings=[earlier_findings.get(day.day, []) if day else [] for day in usage.earlier_days],
+        earlier_counts=[None if day is None else day.tokens for day in usage.compared_days],
+        earlier_findings=[earlier_findings.get(day.day, []) if day else [] for day in usage.compared_days],
+        line_label=usage.comparison.words,
     )
     daily_rejections = [(day.day, day.rejected) for day in usage.days]
     rejections_chart = charts.draw_chart(daily_rejections, rejection_findings, running=today)
-    stacked_chart = replace(charts.stack_bars(tokens_chart, agent_layers), line_label=usage.comparison.words)
+    stacked_chart = charts.stack_bars(tokens_chart, agent_layers)
     bar_path, ids_on_page = _build_bar_path(usage.filter), page_findings.list_ids_on_page(MAX_FINDINGS)
     return {
         **charts.link_usage_charts(stacked_chart, rejections_chart, bar_path, ids_on_page, markers),
         "days_newest_first": [
             (day, earlier_day, [*token_findings.get(day.day, []), *rejection_findings.get(day.day, [])])
-            for earlier_day, day in zip(reversed(usage.earlier_days), reversed(usage.days), strict=True)
+            for earlier_day, day in zip(reversed(usage.compared_days), reversed(usage.days), strict=True)
         ],
     }
 
@@ -254,11 +261,9 @@ def _read_agents(caller: Caller, usage: Usage) -> tuple[Rows | list[AgentTokens]
     tokens_by_agent = usage.filter.read_tokens_by_agent(caller, usage.period)
     agent_ids = list(tokens_by_agent)[:BUSIEST]
     [name_rows] = caller.read_together(Call("audit/agent_names", {"agent_ids": agent_ids}))
-    sorted_rows = sorted(name_rows, key=lambda row: agent_ids.index(row.agent_id))
-    daily_tokens = [tokens_by_agent[row.agent_id] for row in sorted_rows]
     agents = [
-        AgentTokens(row.agent_id, row.name, by_day, sum(by_day))
-        for row, by_day in zip(sorted_rows, daily_tokens, strict=True)
+        AgentTokens(row.agent_id, row.name, tokens_by_agent[row.agent_id], sum(tokens_by_agent[row.agent_id]))
+        for row in sorted(name_rows, key=lambda row: agent_ids.index(row.agent_id))
     ]
     return agents, len(tokens_by_agent)
 

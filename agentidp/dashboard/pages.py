@@ -194,7 +194,6 @@ def _build_common_context() -> dict[str, Any]:
         "viewer": viewer,
         "sections": build_navigation(viewer) if viewer else [],
         "period_query": build_period_query(g.at),
-        "caller": g.get("caller"),
         "at": g.at.astimezone(UTC),
         "max_days": MAX_DAYS,
         "max_name": MAX_NAME,

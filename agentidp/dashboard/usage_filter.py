@@ -112,7 +112,7 @@ class UsageFilter:
             tokens_by_day = {first + day_index * DAY: 0 for day_index in range((last - first).days + 1)}
             for day, tokens in day_tokens:
                 tokens_by_day[day] += tokens
-            return [DayUsage(day, tokens, 0, []) for day, tokens in tokens_by_day.items()]
+            return [DayUsage(day, tokens) for day, tokens in tokens_by_day.items()]
 
         if self.counts_tokens_only and self.agent_id is not None:
             return DaysQuery(

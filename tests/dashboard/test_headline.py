@@ -10,7 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from agentidp.dashboard.comparison import Comparison
-from agentidp.dashboard.counts import DayUsage, HourUsage, Pair, build_days, match_days
+from agentidp.dashboard.counts import DayUsage, HourUsage, Pair, match_days
 from agentidp.dashboard.headline import (
     build_budget_figure,
     build_headline,
@@ -34,8 +34,8 @@ EARLIER_FIRST = WEEK.first - timedelta(days=7)
 
 def compared(rows: Any, first_used: date) -> tuple[list[Pair], list[DayUsage]]:
     """Return the compared days and the days of the period, for the rows of the earlier week and of the period."""
-    days = build_days(rows[7:])
-    return pair_days(WEEK, match_days(build_days(rows[:7]), A_WEEK_EARLIER, first_used), days), days
+    usage = [DayUsage(*row) for row in rows]
+    return pair_days(WEEK, match_days(usage[:7], A_WEEK_EARLIER, first_used), usage[7:]), usage[7:]
 
 
 @pytest.mark.parametrize(
