@@ -43,9 +43,9 @@ class Comparison:
     @property
     def bounds(self) -> dict[str, date]:
         """The first and last earlier day, as parameters of a statement."""
-        past_days = [earlier_day for earlier_day in self.days if earlier_day is not None]
+        days = [day for day in self.days if day is not None]
         # No earlier day exists if the period is a single day, such as the 31st, that the earlier month lacks.
-        return {"first": min(past_days, default=self.period.first), "last": max(past_days, default=self.period.first)}
+        return {"first": min(days, default=self.period.first), "last": max(days, default=self.period.first)}
 
     @property
     def _weeks(self) -> int:

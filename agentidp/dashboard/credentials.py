@@ -116,11 +116,11 @@ def build_selectors(unrevoked: list[CredentialUsage], at: datetime) -> dict[str,
         is_expired = usage.expires_at is not None and usage.expires_at <= at
         return not is_expired and usage.last_used_at is not None and usage.last_used_at > at - IN_USE
 
-    counts_in_use_by_agent = Counter(usage.agent_id for usage in unrevoked if is_in_use(usage))
+    credential_count_by_agent = Counter(usage.agent_id for usage in unrevoked if is_in_use(usage))
     return {
         "": lambda usage: True,
         "never": lambda usage: usage.last_used_at is None,
         "idle": lambda usage: usage.last_used_at is not None and usage.last_used_at <= at - IN_USE,
         "ending": lambda usage: usage.expires_at is not None and at < usage.expires_at <= at + SOON,
-        "several": lambda usage: counts_in_use_by_agent[usage.agent_id] > 1 and is_in_use(usage),
+        "several": lambda usage: credential_count_by_agent[usage.agent_id] > 1 and is_in_use(usage),
     }

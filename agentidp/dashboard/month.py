@@ -166,8 +166,8 @@ def _find_budget(
         is_budget_known, month_budget = True, find_budget_before(represent_rows(later_changes), current_budget)
     else:
         # The audit trail begins too late or has too many events to show the budget. Only a budget finding can show it.
-        finding_budgets = [int(finding.expected) for finding in findings.listed if finding.kind == "budget"]
-        is_budget_known, month_budget = bool(finding_budgets), finding_budgets[0] if finding_budgets else None
+        reported_budgets = [int(finding.expected) for finding in findings.listed if finding.kind == "budget"]
+        is_budget_known, month_budget = bool(reported_budgets), reported_budgets[0] if reported_budgets else None
     exceeded_on = next((day for day, tokens in running_totals if month_budget and tokens > month_budget), None)
     return Budget(is_budget_known, month_budget, current_budget, exceeded_on)
 

@@ -96,13 +96,13 @@ def _sign_in_with_credential(request: Request, form: dict[str, str], at: datetim
 
 def _grant_session(client: Client, at: datetime) -> issuance.CountedToken | None:
     """Grant :data:`SCOPE` to the client and record the sign-in. A used assertion raises ``UniqueViolation``."""
-    grant_call = issuance.build_call(client, scope=[SCOPE], is_counted=False)
+    session_call = issuance.build_call(client, scope=[SCOPE], is_counted=False)
     database = services().database.of(client.organization_id, at)
     with database.transaction(attempts.build_session_actor(client.agent_id)) as transaction:
-        grant_rows = transaction.run(grant_call)
-        if grant_rows and grant_rows[0].scope is not None:
+        session_rows = transaction.run(session_call)
+        if session_rows and session_rows[0].scope is not None:
             attempts.record_sign_in(transaction, client.agent_id, "credential")
-    return issuance.check_issuance(client, grant_call, grant_rows, at=at)
+    return issuance.check_issuance(client, session_call, session_rows, at=at)
 
 
 def _sign_in_with_token(unverified_token: str, at: datetime) -> AccessToken:

@@ -337,19 +337,19 @@ def _check_subject_of_platform(issuer: str, subject: str) -> None:
 
 
 def _require_named_owner(issuer: str, subject: str | None, claims: Mapping[str, Any]) -> None:
-    naming_claims = {
+    owner_claims = {
         name for name, value_or_values in claims.items() if not any(map(_names_nobody, as_list(value_or_values)))
     }
     if issuer in CUSTOMER_CLAIMS:
         # The claims must have the customer's id, because another customer could later take over a name and so the
         # agents.
-        id_claims = [name for name in CUSTOMER_CLAIMS[issuer] if name.endswith("_id")] or CUSTOMER_CLAIMS[issuer]
-        if naming_claims.isdisjoint(id_claims):
+        customer_claims = [name for name in CUSTOMER_CLAIMS[issuer] if name.endswith("_id")] or CUSTOMER_CLAIMS[issuer]
+        if owner_claims.isdisjoint(customer_claims):
             raise RuleRefused(
                 "claims",
-                f"must have one of {', '.join(id_claims)}, without *: the rule creates an agent for each match",
+                f"must have one of {', '.join(customer_claims)}, without *: the rule creates an agent for each match",
             )
-    elif not naming_claims and (subject is None or subject == f"{issuer}/*"):
+    elif not owner_claims and (subject is None or subject == f"{issuer}/*"):
         raise RuleRefused(
             "claims", "must name the owner of the subjects, such as the namespace: the rule creates agents for them"
         )

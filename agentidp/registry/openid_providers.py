@@ -176,8 +176,8 @@ def update_provider(transaction: Transaction, settings: Settings, provider_id: U
 def remove_provider(transaction: Transaction, provider_id: UUID) -> None:
     """Delete the organization's own provider and the grants of its people, or raise ``NotFound``."""
     provider_row = require_row(transaction.fetch("openid/delete_provider", openid_provider_id=provider_id))
-    ended_count = end_grants(transaction, issuer=provider_row.issuer)
-    PROVIDERS.record(transaction, before=provider_row, endedGrants=ended_count)
+    ended_grant_count = end_grants(transaction, issuer=provider_row.issuer)
+    PROVIDERS.record(transaction, before=provider_row, endedGrants=ended_grant_count)
 
 
 def _check_roles(issuer: str, columns: dict[str, Any]) -> None:
