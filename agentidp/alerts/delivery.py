@@ -188,8 +188,8 @@ class Dispatcher:
                 "alerts/release_target", target_id=target.target_id, leased_until=target.leased_until
             )
         except DatabaseUnavailable:
-            # No other turn sends to the target until its lease expires. Messages that are not recorded as sent are then
-            # sent again.
+            # The target stays leased, so it gets no message until the lease expires. Messages that are not recorded as
+            # sent are then sent again.
             logger.warning("alerts are delayed: the database is unavailable")
         except Exception as error:
             logger.exception("unexpected error in the delivery of alerts", exc_info=error)

@@ -130,7 +130,7 @@ def list_used_credentials(attribution: Attribution) -> list[CredentialUsage]:
     for row in attribution.rows:
         credential = usage_by_id.get(row.credential_id)
         if credential is None:
-            # Rows of credentials are never deleted, so this is the temporary credential of ``agentidp token``.
+            # Rows of credentials are never deleted, so this is a use of the temporary credential of ``agentidp token``.
             credential = usage_by_id[row.credential_id] = CredentialUsage(
                 row.credential_id, row.agent_id, names_by_id[row.agent_id], "operator", period.days
             )

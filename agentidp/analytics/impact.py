@@ -130,7 +130,7 @@ def find_quietest_hours(tokens_by_hour: Sequence[int]) -> int:
 
     :param tokens_by_hour: tokens by the hour of the week, which begins on Sunday at midnight in UTC.
     """
-    # If several groups of hours are equally quiet, the 13 hours around each group are compared.
+    # Of equally quiet groups of hours, the group with the fewest tokens from five hours before to five after it wins.
     offset_ranges = (range(QUIET_HOURS), range(-5, QUIET_HOURS + 5))
     sums_by_hour = [
         [sum(tokens_by_hour[(first_hour + offset) % HOURS] for offset in offsets) for offsets in offset_ranges]

@@ -150,7 +150,7 @@ def _print_omissions(omissions: list[str]) -> None:
 
 
 def _list_consequences(services: Services, dry_run_result: ApplyResult) -> list[list[str]]:
-    """Return a list of sentences per change of a dry run, about the consequences of the change."""
+    """Return, for each change of a dry run, a list of sentences about its consequences."""
     now, token_ttl = utc_now(), services.settings.token_ttl
     return [
         _describe_consequences(services.database.of(plan.organization_id, now), plan, change, token_ttl)

@@ -113,7 +113,7 @@ class Chart:
     shows_empty: bool = False
 
     def build_path(self, when: date) -> str:
-        """Return the path of the page about the bar of a day or hour."""
+        """Return the path of the page about a day or hour, to which its bar links."""
         bar = f"?hour={when.hour}" if isinstance(when, datetime) else when.isoformat()
         return self.path.replace("{bar}", bar)
 

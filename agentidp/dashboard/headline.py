@@ -51,7 +51,7 @@ def build_headline(
     """Return the tokens, requests and rejections of the period, preceded by today's tokens if today is included.
 
     :param pairs: the days to compare (:func:`pair_days`).
-    :param hours: the hours of ``today``, and of ``week_ago`` if there was usage by then; ``None`` for no comparison.
+    :param hours: the hours of ``today``, and of ``week_ago`` if it had usage; ``None``: today is not compared.
     :param names: the attributes of :class:`DayUsage` to show.
     """
     figures = [_build_count_figure(name, period, pairs, days) for name in names]

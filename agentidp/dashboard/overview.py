@@ -226,7 +226,7 @@ def _draw_charts(
     has_findings, today = not usage.filter.counts_tokens_only, usage.period.today
     token_findings, rejection_findings = charts.group_by_day(page_findings.listed if has_findings else [])
     earlier_findings, _ = charts.group_by_day(page_findings.earlier_findings if has_findings else [])
-    # A chart with filters ignores the organization's first usage, because the selected usage may have begun later.
+    # With filters, no day before the first selected usage is empty: it may be later than the organization's first.
     first_usage_day = None if usage.filter.values else usage.first_usage_day
     tokens_chart = charts.draw_chart(
         [(day.day, day.tokens) for day in usage.days],

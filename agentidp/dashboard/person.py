@@ -23,10 +23,10 @@ ROLES = {VIEWER: frozenset({"analytics:read"}), ADMINISTRATOR: frozenset(SCOPES)
 """The scopes of each role."""
 
 PREFIX = "person."
-"""Prefix of the value of a person's cookie. No JWT begins with "person.", because every JWT begins with "e"."""
+"""The value of a person's cookie begins with this text. No JWT does, because every JWT begins with "e"."""
 
 OWN_PREFIX = PREFIX + "own."
-"""Prefix of the cookie of a person who has signed in at the own provider of an organization."""
+"""The value begins with this text if the person has signed in at the organization's own provider."""
 
 MAX_LENGTH = 4096
 """Maximum number of characters of a person's cookie. Browsers do not store longer cookies."""

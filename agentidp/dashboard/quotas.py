@@ -62,9 +62,9 @@ def _compute_use(row: Any, at: datetime) -> dict[str, Any]:
 
 
 def find_refusing_quotas(rows: Mapping[str, Rows], at: datetime) -> list[dict[str, Any]]:
-    """Return the organization's own quotas that refuse tokens now, with the members of :func:`compute_used_quotas`.
+    """Return the organization's own enforced quotas that are used up, in the form of :func:`compute_used_quotas`.
 
-    Each quota has a further member ``since``: the hour of the first refused token, or ``None`` before any refusal.
+    Each quota has a further member ``since``: the hour of the first refused token, or ``None`` if none was refused yet.
     """
     refused_since_by_window = {refusal_row.quota_window: refusal_row.began_at for refusal_row in rows["refusals"]}
     return [

@@ -90,7 +90,7 @@ class Database:
         )
 
     def of(self, organization_id: str, at: datetime) -> OrganizationDatabase:
-        """Return an object that reads and writes an organization's rows at the time *at*."""
+        """Return an object that reads and writes an organization's rows. *at* is the current time in its statements."""
         return OrganizationDatabase(self, organization_id, at)
 
     def run_for_organization(self, organization_id: str, calls: list[Call], *, durable: bool) -> list[Rows]:

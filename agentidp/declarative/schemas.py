@@ -70,7 +70,7 @@ class _DelegationRuleSchema(DelegationRuleFields):
 
 
 class _AlertTargetSchema(AlertTargetFields):
-    """The schema of an alert target in a file. Its ``url``, a secret, is only the name of an environment variable."""
+    """The schema of an alert target in a file, whose ``url`` names an environment variable that has the secret URL."""
 
     class Meta:
         exclude = schemas.list_read_only_names(AlertTargetFields)

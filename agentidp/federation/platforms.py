@@ -56,7 +56,7 @@ SUBJECT_PREFIXES: Mapping[str, tuple[str, ...]] = {
     GITLAB: ("project_path:", *(f"{name}:" for name in CUSTOMER_CLAIMS[GITLAB])),
     "https://app.terraform.io": ("organization:",),
 }
-"""Prefixes of the subjects that name a customer of the issuer, by issuer."""
+"""By issuer, the prefixes of a subject after which the issuer writes the name of its customer."""
 
 PASSING_NAMES: Mapping[str, tuple[str, re.Pattern[str]]] = {
     GITHUB: (

@@ -36,7 +36,7 @@ class CostlyDay(NamedTuple):
 
 
 def build_call(query: FindingsQuery) -> Call:
-    """Return the statement that reads the hourly counts of agents that may not cache their tokens."""
+    """Return the statement that reads the hourly counts of the agents that seem to cache no tokens."""
     day_parameters = {"first_day": _first_history_day(query), "since": _candidates_since(query), "until": query.until}
     waste_parameters = {"token_ttl": query.token_ttl, "factor": thresholds.UNCACHED_FACTOR}
     limit_parameters = {

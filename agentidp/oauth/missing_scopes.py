@@ -58,7 +58,7 @@ def find_missing_scopes(database: OrganizationDatabase, parameters: Mapping[str,
 
 
 def _find_scopes_missing_in_ancestors(scopes: Collection[str], parameters: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Return those *scopes* that not all exchanged tokens have; an empty dictionary if no token was exchanged."""
+    """Return, as a list by party, the *scopes* that not all exchanged tokens have; empty if no token was exchanged."""
     ancestors = json.loads(parameters.get("ancestors", "[]"))
     if not ancestors:
         return {}

@@ -47,7 +47,7 @@ class BadResponse(Exception):
 class Client:
     """The client of a provider.
 
-    :param keys: fetches the provider's metadata and keys. Its networks and proxy are used for all requests.
+    :param keys: fetches the provider's metadata and keys. All requests use the networks and proxy of *keys*.
     :param organization_id: the organization for which the metadata and keys are fetched.
     """
 

@@ -71,7 +71,7 @@ def claim_identifier(transaction: Transaction, resource: str, *, member: str = "
 
 
 def list_resource_identifiers(database_url: str, *, only_unowned: bool = False) -> list[ResourceIdentifier]:
-    """Return all identifiers of the instance that an organization owns or has registered, sorted.
+    """Return all resource identifiers that an organization of the instance owns or has registered, sorted.
 
     :param database_url: the database's URL with the operator's role.
     :param only_unowned: whether to return only the identifiers that no organization owns.

@@ -1,7 +1,7 @@
--- Selects grants by the first filter that is not null. The statement that includes this query as {filtered_grants} applies the
--- further filters to the rows. Conditions such as agent_id >= the nil UUID are always true. The planner uses a partial index only
--- if the query repeats the index's condition. Parameters: organization_id; grant_id, agent_id, delegation_rule_id and subject:
--- the filters.
+-- Selects grants by one filter: the first of grant_id, agent_id, delegation_rule_id and subject that is not null. The statement
+-- that includes this query as {filtered_grants} applies the other filters to the rows. Conditions that are always true, such as
+-- agent_id >= the nil UUID, repeat the condition of a partial index, because the planner uses the index only then.
+-- Parameters: organization_id; grant_id, agent_id, delegation_rule_id and subject: the filters.
 select {grant}
 from grants
 where organization_id = %(organization_id)s and grant_id = %(grant_id)s::uuid

@@ -40,7 +40,7 @@ quiet as materialized (
     ) as used using (agent_id)
     where greatest(agents.created_at, used.last_used_at) <= threshold.dormant_since
     order by greatest(agents.created_at, used.last_used_at), agents.agent_id
-    -- This limit exceeds max_agents, because the select below drops agents with usage that no credential shows, such as imported
+    -- This limit exceeds max_agents, because the select below drops agents that had usage without a credential, such as imported
     -- usage.
     limit 5 * %(max_agents)s::integer
 )

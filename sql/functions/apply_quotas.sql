@@ -18,7 +18,7 @@
 -- day, because a day has ended or the clocks of two servers differ. The stored sum, like the counters, is read only under the
 -- lock. Otherwise, a transaction that waits for the lock could miss tokens that are issued on another day meanwhile.
 --
--- The caller shares the organization's issuance lock (lock_quotas), so no quota changes meanwhile. The statement
+-- The caller shares the organization's issuance lock, which lock_quotas takes alone, so no quota changes meanwhile. The statement
 -- database/configure_connection sets the isolation level read committed.
 --
 -- Returns one row. quotas: seven words per holder that has quotas: "agent" or "organization"; the quotas per hour, day and month,

@@ -13,7 +13,7 @@ with recent as materialized (
     from alert_deliveries
     where
         organization_id = %(organization_id)s
-        -- An alert that was created before these four days does not wait, because an alert is abandoned after three days.
+        -- An alert is abandoned after three days, so no alert that was created before these four days still waits.
         and created_at >= %(at)s::timestamptz - interval '4 days'
     group by target_id
 )
