@@ -134,7 +134,7 @@ class Chart:
 
     @property
     def cut_labels(self) -> list[tuple[float, Bar]]:
-        """The highest bars that are cut off, each with its position as a percentage of the chart's width."""
+        """The highest of the bars that are cut off, each with its position as a percentage of the chart's width."""
         return [(self._percentage(bar), bar) for bar in self.cut_bars[:MAX_CUT_LABELS]]
 
     @property

@@ -179,7 +179,7 @@ def _build_events_call(
 
 
 def find_budget_before(events: list[dict[str, Any]], current_budget: int | None) -> int | None:
-    """Return the budget before the first change of the budget in *events* (newest first), or the current budget."""
+    """Return the budget before its earliest change in *events* (newest first); the current budget without a change."""
     former_budgets = [event["before"][BUDGET_MEMBER] for event in events if BUDGET_MEMBER in (event["before"] or {})]
     return former_budgets[-1] if former_budgets else current_budget
 

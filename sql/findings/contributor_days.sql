@@ -5,8 +5,8 @@
 select usage.agent_id, usage.day as on_day, sum(usage.tokens)::bigint as tokens
 from unnest(%(agent_ids)s::uuid[]) as requested (agent_id)
 cross join generate_series(0, %(last)s::date - %(first)s::date) as since (days)
--- This lateral join looks up each agent and day by the primary key, because a plain join that was planned on an empty table would
--- read all agents.
+-- This lateral join looks up each agent and day by the primary key, because a plain join that was planned while the table was
+-- empty would read all agents.
 cross join lateral (
     select agent_id, day, tokens
     from agent_usage_daily

@@ -47,7 +47,8 @@ suspect_days as materialized (
     select
         days.agent_id,
         days.tokens - coalesce(counted.tokens, 0) as tokens,
-        -- If some tokens do not count, the hours of the other tokens are unknown, so "fewest" is one token.
+        -- counted.tokens is null if all tokens of the day count. Otherwise it is unknown in which hours the other tokens were
+        -- issued, so the fewest tokens of an hour are taken to be one.
         case when counted.tokens is null then days.fewest else 1 end as fewest
     from days
     left join lateral (

@@ -126,8 +126,8 @@ create table usage_monthly (
     month date not null check (extract(day from month) = 1),
     -- The sums contain the days of the month before this day.
     summed_until date not null,
-    -- The tokens of all agents. As long as the organization's counters of these days in usage_daily have this sum, no agent's sum
-    -- has changed, because counters only grow.
+    -- The tokens of all agents. Counters only grow, so no agent's sum has changed as long as the organization's counters in
+    -- usage_daily for the summed days have this sum.
     tokens bigint not null,
     -- The agents with tokens, and in the same order the number of tokens of each agent.
     agent_ids uuid[] not null,
