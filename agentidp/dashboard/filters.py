@@ -42,8 +42,8 @@ def init_app(app: Flask) -> None:
     filter_functions = (
         *(number, format_count, coordinate, isolate, utc, percentage, share, look_alikes, break_lines, with_code),
         *(day_label, days_later, bar_label, time_label, hour_label),
-        *(group_into_incidents, finding_rows, count_incidents, kind_label, begin_or_end, time_range, next_link),
-        *(finding_html, format_dates, mute_days),
+        *(group_into_incidents, finding_rows, count_incidents, kind_label, describe_begin_or_end, time_range),
+        *(next_link, finding_html, format_dates, mute_days),
     )
     app.jinja_env.filters |= {filter_function.__name__: filter_function for filter_function in filter_functions}
     app.jinja_env.globals["max_note"] = MAX_NOTE
@@ -140,7 +140,7 @@ def count_incidents(incidents: list[Incident], at: datetime) -> str:
     return ", ".join(count_phrases)
 
 
-def begin_or_end(finding: StoredFinding, at: datetime) -> str:
+def describe_begin_or_end(finding: StoredFinding, at: datetime) -> str:
     """Return in a few words since when a finding is ongoing, or on which day it ended, for a row of a list."""
     if finding.ended_at is not None:
         return f"ended {day_label(charts.last_day(finding.ended_at.astimezone(UTC)), at)}"

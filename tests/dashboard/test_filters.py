@@ -11,8 +11,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from agentidp.dashboard.filters import (
-    begin_or_end,
     count_incidents,
+    describe_begin_or_end,
     finding_html,
     format_dates,
     hour_label,
@@ -99,7 +99,7 @@ def test_the_time_that_a_finding_is_about(begins: datetime, ends: datetime, ende
 def test_since_when_a_finding_goes_on_or_when_it_ended(
     begins: datetime, ended_at: datetime | None, written: str
 ) -> None:
-    assert begin_or_end(known_finding(a_finding(NOON, begins=begins), ended_at=ended_at), NOON) == written
+    assert describe_begin_or_end(known_finding(a_finding(NOON, begins=begins), ended_at=ended_at), NOON) == written
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_a_budget_is_exceeded_since_a_day_and_will_be_since_that_is_known(
     passed: datetime | None, written: str
 ) -> None:
     budget = a_finding(NOON, kind="budget", begins=MIDNIGHT.replace(day=1), since=passed)
-    assert begin_or_end(known_finding(budget, first_seen_at=NOON - 3 * HOUR), NOON) == written
+    assert describe_begin_or_end(known_finding(budget, first_seen_at=NOON - 3 * HOUR), NOON) == written
 
 
 AGENT = {"agent_id": UUID(int=1), "agent_name": "builder"}
