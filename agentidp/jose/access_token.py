@@ -88,7 +88,7 @@ class Delegation:
     :param actors: the agents that act: first the token's client, then the actors of the exchanged tokens.
     :param ancestors: our tokens that were exchanged for the token, newest first.
     :param subject_agent_id: the subject, if it is an agent.
-    :param subject_id: otherwise, the subject's issuer and its ``sub`` (RFC 9493 section 3.2.3).
+    :param subject_id: the issuer and ``sub`` of a subject that is not an agent (RFC 9493 section 3.2.3).
     :param rule_id: the delegation rule that accepted the token of ``subject_id``.
     :param grant_id: the grant by which the subject, a person, has let the first actor act.
     """
@@ -110,7 +110,7 @@ class Delegation:
         return base64url(hashlib.sha256(subject_json.encode()).digest()).decode()
 
     def build_claims(self) -> dict[str, Any]:
-        """Return the claims that only tokens from a token exchange have (RFC 8693 section 4.1)."""
+        """Return the claims that only tokens with a delegation have (RFC 8693 section 4.1)."""
         act: dict[str, Any] = {}
         for actor_id in reversed(self.actors):
             act = {"sub": str(actor_id)} | ({"act": act} if act else {})
@@ -131,7 +131,7 @@ class Delegation:
 
     @property
     def agent_ids(self) -> list[UUID]:
-        """The agents that must be active: the actors, and the subject if it is an agent. Without duplicates."""
+        """The agents that must be active, without duplicates: the actors, and the subject if it is an agent."""
         return list(dict.fromkeys([*self.actors, *([self.subject_agent_id] if self.subject_agent_id else [])]))
 
     @property
@@ -141,7 +141,7 @@ class Delegation:
 
     @property
     def audiences(self) -> list[str]:
-        """The ``aud`` of the exchanged tokens, without duplicates. The organization must own all of them."""
+        """The ``aud`` of the exchanged tokens, without duplicates. The organization must own all these audiences."""
         return list({ancestor.audience for ancestor in self.ancestors})
 
     @property
@@ -155,8 +155,8 @@ class AccessToken:
     """The claims of an access token that we issued. Times are in seconds since the epoch.
 
     :param jkt: the thumbprint of the key to which the token is bound (RFC 9449 section 6.1); ``None``: not bound.
-    :param delegation: the subject for whom the agent acts; ``None`` if it acts for itself.
-    :param resource: the identifier of the resource server, if ``aud`` is a different name for it; otherwise ``None``.
+    :param delegation: the subject for whom the agent acts; ``None`` if the agent acts for itself.
+    :param resource: the identifier of the resource server; ``None`` if this identifier is the ``aud``.
     """
 
     organization_id: str
@@ -178,8 +178,8 @@ class AccessToken:
 
     @property
     def refused_from(self) -> datetime:
-        """The time from which every server refuses the token as expired, whatever its clock."""
-        # A server accepts a token until LEEWAY after exp. Its clock may be another LEEWAY behind this server's clock.
+        """The time from which every server refuses the token as expired, whatever the server's clock."""
+        # A server accepts a token until LEEWAY after exp, and its clock may be another LEEWAY behind our clock.
         return datetime.fromtimestamp(self.expires_at + 2 * LEEWAY, UTC)
 
 
@@ -205,7 +205,7 @@ def sign_access_token(
     :param ttl: seconds until ``exp``.
     :param scope: space-separated. An empty scope is omitted from the token (RFC 6749 appendix A.4).
     :param subject: one of ``SUBJECTS``; ignored if there is a *delegation*.
-    :param resource: the identifier of the resource server, if *audience* is a different name for it.
+    :param resource: the identifier of the resource server; ``None`` if this identifier is the *audience*.
     """
     issued_at, client_id = int(at.timestamp()), str(agent_id)
     claims: dict[str, Any] = {
@@ -303,7 +303,7 @@ def verify_access_token(
         )
         raise TokenRefused("for another audience", token, client_message)
     if audience is not None and (token.subject != str(token.agent_id) or token.delegation is not None):
-        # Our own API refuses tokens from a token exchange, and tokens whose sub is not the agent's id.
+        # Our own API refuses tokens with a delegation, and tokens whose sub is not the agent's id.
         raise TokenRefused("sub is not client_id")
     now = at.timestamp()
     if token.issued_at > now + LEEWAY or _read_time(claims.get("nbf", token.issued_at)) > now + LEEWAY:
@@ -365,7 +365,7 @@ def _parse_delegation(claims: dict[str, Any]) -> Delegation:
             delegation = Delegation(actors, ancestors, UUID(claims["sub"]))
     except (AttributeError, KeyError, TypeError, ValueError):
         raise TokenRefused("not a delegation of ours") from None
-    # Each actor exchanged one ancestor, except that the earliest actor may have exchanged another issuer's token.
+    # Each actor exchanged one ancestor, but the earliest actor may have used another issuer's token or a grant instead.
     exchanged_token_count = len(actors) - (delegation.subject_agent_id is None)
     is_complete = 1 <= len(actors) <= MAX_ACTORS and len(ancestors) == exchanged_token_count
     if not is_complete or delegation.build_claims() != delegation_claims:

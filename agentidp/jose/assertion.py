@@ -39,7 +39,7 @@ NOBODYS_KEYS = {
     "PS256": _NOBODYS_RSA_KEY,
     "EdDSA": ed25519.Ed25519PrivateKey.generate().public_key(),
 }
-"""Public keys whose private keys nobody has. Tried if a client has no key, so that all failures take equal time."""
+"""Public keys without known private keys, tried if a client has no key, so that all failures take equal time."""
 
 MAX_SIGNATURES = {"RS256": 5, "PS256": 5, "ES256": 4, "EdDSA": 4, "ES384": 2}
 """Maximum number of a client's keys that are tried for an assertion, by algorithm. With these numbers, refusing an

@@ -13,7 +13,7 @@ from agentidp.jose.rsa_weakness import find_weakness
 
 
 class KeyType(NamedTuple):
-    """A type of key: the members of its public half and the algorithms that it supports."""
+    """A type of key: the members of a public key and the supported algorithms."""
 
     kty: str
     curve: str | None

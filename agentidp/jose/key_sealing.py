@@ -20,7 +20,8 @@ from agentidp.jose.sealing import Sealer
 class OpenedKey:
     """A decrypted private key, with its algorithm and its public key.
 
-    Both are derived from the private key, because a column of the row could be changed unnoticed in the database.
+    The algorithm and the public key are derived from the private key, because nobody would notice a change of a stored
+    copy in the database.
     """
 
     signing: SigningKey

@@ -41,10 +41,10 @@ FIRST_PATIENCE_SECONDS = 10
 """Maximum seconds that a request waits for the first keys of its process."""
 
 PUBLISH_AHEAD = timedelta(seconds=900)
-"""Time from a key's publication to its first signature. It is longer than clients and processes cache the keys."""
+"""Time from a key's publication to its first signature. Clients and processes cache the keys for a shorter time."""
 
 RETIRE_AFTER = timedelta(seconds=MAX_TOKEN_TTL + 3600)
-"""Time from the first signature by a key's successor until the key is retired, when its last token has expired."""
+"""Time from the first signature by a key's successor until the key is retired and all its tokens have expired."""
 
 NEVER = datetime.max.replace(tzinfo=UTC)
 
@@ -74,8 +74,8 @@ class _KeyRead(NamedTuple):
 class SigningKeys:
     """The keys of the instance, read from *database* and decrypted with the secrets of *settings*.
 
-    A thread reads the keys. A request waits for it if the process has no keys yet, and waits briefly if the ``kid`` is
-    unknown or the cache is old.
+    A thread reads the keys. A request waits for this thread if the process has no keys yet, and waits briefly if the
+    ``kid`` is unknown or the cache is old.
     """
 
     def __init__(self, database: Database, settings: Settings) -> None:
@@ -100,7 +100,7 @@ class SigningKeys:
         return keys
 
     def find_key(self, kid: str) -> VerificationKey | None:
-        """Return the published key *kid* or ``None``. If it is unknown, read the keys again, because it may be new."""
+        """Return the published key *kid* or ``None``. Read the keys again for an unknown kid, because it may be new."""
         verification_key = self.current().published.get(kid)
         if verification_key is None:
             ongoing_read, now = self._key_read, time.monotonic()

@@ -27,9 +27,8 @@ class Client:
     | refused | ``refusal`` |
     | accepted, but has no agent yet | ``new_subject`` |
 
-    The statement also runs for a refused client, so that a failure always takes the same time. Such a client has
-    neither ``secret_hash`` nor ``key_or_rule``, so none of the stored credentials matches, and the statement returns no
-    row.
+    The statement also runs for a refused client, so that a failure always takes the same time. A refused client has
+    neither ``secret_hash`` nor ``key_or_rule``, so no stored credential matches, and the statement returns no row.
 
     :param organization_id: an ID that no organization has, if the client is unknown.
     :param agent_id: an ID that no agent has, if the client is unknown.

@@ -27,7 +27,7 @@ from agentidp.services import Services
 
 TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 TYPES = (None, "jwt", "client-authentication+jwt")
-"""Accepted values of ``typ``, in lower case. The last is from rfc7523bis."""
+"""Accepted values of ``typ``, in lower case. The last value is from rfc7523bis."""
 
 MAX_LIFETIME = 3600
 """Maximum seconds until ``exp``, because each used ``jti`` is stored until its assertion has expired."""
@@ -40,7 +40,7 @@ WRONG_AUDIENCE, WRONG_JTI, USED_BEFORE = "wrong audience", "wrong jti", "asserti
 
 
 def read_assertion(assertion: str) -> UnverifiedJwt | None:
-    """Parse an assertion whose ``sub``, a ``client_id``, is also its issuer, or return ``None`` for another string."""
+    """Parse an assertion. Return ``None`` for a string that is not a JWT with equal ``iss`` and ``sub``."""
     unverified_jwt = parse_jwt(assertion, max_length=MAX_LENGTH, types=TYPES, algorithms=ALGORITHMS)
     if unverified_jwt is None or not isinstance(unverified_jwt.claims.get("sub"), str):
         return None
@@ -50,7 +50,7 @@ def read_assertion(assertion: str) -> UnverifiedJwt | None:
 def verify_assertion(services: Services, unverified_jwt: UnverifiedJwt, client: Client, at: datetime) -> Client:
     """Verify an assertion with at most :data:`MAX_SIGNATURES` of the client's keys (RFC 7523 section 3).
 
-    Tries the key that verified the client's last assertion first. The statement that issues the token checks that a
+    The key that verified the client's last assertion is tried first. The statement that issues the token checks that a
     valid credential still has the key.
 
     :returns: the client with the key that verified the assertion or, if no key did, with the reason as its ``refusal``.
@@ -68,8 +68,7 @@ def verify_assertion(services: Services, unverified_jwt: UnverifiedJwt, client: 
                 yield jwk_json, jwt.PyJWK.from_dict(jwk).key
 
     refusal: str | None = "unknown key"
-    # The other keys are read even if the remembered key fails, so that a failure takes equally long with and without a
-    # remembered key.
+    # If the remembered key fails, the other keys are tried too, so that a failure always takes the same time.
     keys = itertools.chain([] if remembered_key is None else [remembered_key], read_keys())
     for jwk_json, public_key in itertools.islice(keys, max_keys):
         key_refusal = _find_assertion_refusal(services, unverified_jwt, public_key, at)
@@ -78,7 +77,7 @@ def verify_assertion(services: Services, unverified_jwt: UnverifiedJwt, client: 
                 services.client_keys.clear()
             services.client_keys[client.agent_id, algorithm, key_id] = jwk_json, public_key
             return _add_verified_key(client, jwk_json, unverified_jwt.claims)
-        # A key that did not sign says nothing about the claims, so WRONG_SIGNATURE never replaces another key's reason.
+        # A reason of a key that signed the assertion is more useful, so WRONG_SIGNATURE does not replace it.
         if key_refusal != WRONG_SIGNATURE or refusal == "unknown key":
             refusal = key_refusal
     if refusal == "unknown key":

@@ -18,7 +18,7 @@ MAX_CLIENT_URI = 500
 """Maximum number of characters of the URL of a client ID metadata document."""
 
 CLIENT_HOST = r"[a-z0-9-]+(?:\.[a-z0-9-]+)*(?::[0-9]{1,5})?"
-"""Regular expression for the host of a client ID metadata document, with its port unless that is 443."""
+"""Regular expression for the host of a client ID metadata document, with the port unless the port is 443."""
 
 _CLIENT_URI = re.compile(rf"https://{CLIENT_HOST}/[!$&-)+-;=?-Z_a-z~%]*")
 _DOT_SEGMENT = re.compile(r"/(?:\.|%2e){1,2}(?=[/?]|$)", re.IGNORECASE)

@@ -71,7 +71,7 @@ class GrantToken:
 
     @property
     def _cipher(self) -> AESGCM:
-        # The key is derived from the handle (256 random bits), and not from the instance secret, which can be replaced.
+        # The key is derived from the handle (256 random bits), because the instance secret can be replaced.
         return AESGCM(hashlib.sha256(b"agentidp person of a grant" + self.handle).digest())
 
 
@@ -173,7 +173,7 @@ def build_revocation(transaction: Transaction, grant_id: UUID) -> Call:
 
 def compute_revocation_expiry(at: datetime) -> datetime:
     """Return the instant at which all access tokens of a grant that ends at *at* have expired."""
-    # A server accepts a token until LEEWAY after exp. Its clock may be another LEEWAY behind the clock of this server.
+    # A server accepts a token until LEEWAY after exp, and its clock may be another LEEWAY behind our clock.
     return at + timedelta(seconds=MAX_TOKEN_TTL + 2 * LEEWAY)
 
 

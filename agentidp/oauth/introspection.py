@@ -150,7 +150,7 @@ def describe_token(token: AccessToken) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class TokenInspection:
-    """The authenticated client of a request, and the token that it asks about.
+    """The authenticated client of a request, and the token that the request contains.
 
     :param token: ``None`` if the token is not valid or belongs to another organization.
     """
@@ -162,7 +162,7 @@ class TokenInspection:
 
 
 def read_token_form(request: Request) -> dict[str, str]:
-    """Return the form of a request, or raise ``invalid_request`` without a token."""
+    """Return the form of a request, or raise ``invalid_request`` for a form without a token."""
     form = read_form(request)
     if "token" not in form:
         raise OAuthError("invalid_request", "token is missing")

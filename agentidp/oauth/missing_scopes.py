@@ -35,7 +35,8 @@ def explain_missing_scopes(database: OrganizationDatabase, parameters: Mapping[s
 def find_missing_scopes(database: OrganizationDatabase, parameters: Mapping[str, Any]) -> dict[str, list[str]]:
     """Return the requested scopes that a token cannot have, by the party that lacks them.
 
-    :param parameters: of the statement that issues the token. Only an exchange has ``ancestors`` and ``max_scopes``.
+    :param parameters: the parameters of the statement that issues the token. Only a token exchange has ``ancestors``
+        and ``max_scopes``.
     """
     limit_names = ("agent_id", "resource", "subject_agent_id", "rule_id", "grant_id")
     limits = {limit_name: parameters.get(limit_name) for limit_name in limit_names}
@@ -45,7 +46,7 @@ def find_missing_scopes(database: OrganizationDatabase, parameters: Mapping[str,
         scopes_by_party[_OWN_API] = SCOPES
     if parameters.get("max_scopes") is not None:
         scopes_by_party[_ID_JAG] = parameters["max_scopes"]
-    # A request without scopes asks for all scopes of its grant or, in an exchange, of the resource server.
+    # A request without scopes requests all scopes of its grant or, in an exchange, of the resource server.
     requested_scopes = (
         parameters["scope"] or scopes_by_party.get("the grant") or scopes_by_party.get("the resource server", ())
     )
@@ -58,7 +59,7 @@ def find_missing_scopes(database: OrganizationDatabase, parameters: Mapping[str,
 
 
 def _find_scopes_missing_in_ancestors(scopes: Collection[str], parameters: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Return, as a list by party, the *scopes* that not all exchanged tokens have; empty if no token was exchanged."""
+    """Return ``{"an exchanged token": missing_scopes}``, or ``{}`` if no token was exchanged."""
     ancestors = json.loads(parameters.get("ancestors", "[]"))
     if not ancestors:
         return {}

@@ -69,7 +69,10 @@ def read_quotas(quotas_column: str | None) -> list[Quota]:
 
 
 def build_quota_headers(quotas: list[Quota], at: datetime, *, is_issued: bool) -> dict[str, str]:
-    """Return headers about enforced quotas (draft-ietf-httpapi-ratelimit-headers-11), less the token if *is_issued*."""
+    """Return the headers about enforced quotas (draft-ietf-httpapi-ratelimit-headers-11).
+
+    :param is_issued: whether the token was issued, so that each quota has one token less than in *quotas*.
+    """
     enforced_quotas = [quota for quota in quotas if quota.is_enforced]
     if not enforced_quotas:
         return {}

@@ -51,7 +51,7 @@ class RuleResult:
     """The comparison of a token with a rule.
 
     :param rule: the rule in words.
-    :param agent_id: the agent of a rule of trust with the id ``credential_id``; ``None`` for another kind of rule.
+    :param agent_id: the agent that has the rule of trust ``credential_id``; ``None`` for another kind of rule.
     :param provisioning_rule: the name of a provisioning rule. ``delegation_rule`` is the name of a delegation rule.
     :param needs_client_id: whether the client must send ``client_id`` with the token.
     :param instruction: the instruction for the token's sender if the rule accepts the token.
@@ -243,7 +243,7 @@ class _Comparer:
     def _compare_agents(self, rule: Any, subject_agent_id: UUID | None) -> list[Comparison]:
         """Compare the agent that a provisioning rule would create, and the existing agents, with what the rule allows.
 
-        :param subject_agent_id: the existing agent of the token's subject; ``None`` without an agent.
+        :param subject_agent_id: the existing agent of the token's subject; ``None`` if the subject has no agent.
         """
         name_template = rule.agent_template["name"]
         agent_name = build_agent_name(name_template, self.token.claims)

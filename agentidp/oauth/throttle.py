@@ -26,7 +26,7 @@ INTERVAL = timedelta(minutes=1) / MAX_FAILURES_PER_MINUTE
 """Time until a throttle forgets one failure, which is the longest time that a client must wait."""
 
 LATEST = INTERVAL + 2 * timedelta(seconds=LEEWAY)
-"""Maximum time by which a throttle's time may be ahead. A later time is ignored, because a wrong clock has set it."""
+"""Maximum time until a throttle admits a failure. A later instant is ignored, because a wrong clock has set it."""
 
 CELLS = 2**22
 """Number of throttles (cells). Clients in the same cell share a throttle."""
@@ -55,7 +55,7 @@ INTERVAL_OF_NETWORK = INTERVAL / 3
 def record_failure(database: Database, cell: int, rejection: Rejection, at: datetime) -> tuple[str, timedelta | None]:
     """Count and log a failed authentication and update its throttle, in one round trip.
 
-    :returns: the logged reason; and the time until the next failure is admitted, or ``None`` if this one is admitted.
+    :returns: the logged reason; and the time until the next failure is admitted, ``None`` if this failure is admitted.
     """
     # The rows of all throttles belong to UNKNOWN_ORGANIZATION, because a throttle is read before the client's
     # organization is known. The second call enters the organization whose counters count the failure.

@@ -246,7 +246,7 @@ def issue_to_client(
 
 
 def report_flood(client: Client, limit: int, seconds_to_wait: int) -> quota_windows.QuotaExhausted:
-    """Return the error for an agent for which this process has issued the maximum number of tokens in this minute."""
+    """Count a token that the limit per process, agent and minute refuses, and return the error for the client."""
     metrics.QUOTAS_EXHAUSTED.labels("process", "minute", "refused").inc()
     context = current_context()
     context.organization_id, context.agent_id = client.organization_id, client.agent_id
