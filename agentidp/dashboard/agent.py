@@ -89,7 +89,7 @@ def _build_calls(agent_id: UUID, period: Period) -> dict[str, Call]:
 
 
 def _group_scopes_by_api(scopes: list[str], servers: Rows) -> list[tuple[Any, list[str]]]:
-    """Return (API, scopes) pairs. The API is a server's row, ``None`` for our API, or ``""`` for scopes of no API."""
+    """Return (API, scopes) pairs. The API is a resource server, ``None`` for our API, or ``""`` for unknown scopes."""
     apis_and_scopes: list[tuple[Any, list[str]]] = [
         (server, [scope for scope in scopes if scope in offered_scopes])
         for server, offered_scopes in [(None, SCOPES), *((server, server.scopes) for server in servers)]

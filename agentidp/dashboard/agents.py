@@ -36,7 +36,7 @@ SORTS = {
     "rejected": "by rejected requests",
     "last_request": "by last request",
 }
-"""The words for the order in the table's caption, by the column that sorts the table."""
+"""The words in the table's caption that name its order, by the parameter ``sort``."""
 
 FILTERS = ("search", "owner", "status", "unusual")
 """Parameters of the request that select agents."""
@@ -63,16 +63,16 @@ class Selection:
 
     @property
     def filters(self) -> dict[str, str]:
-        """The values of the filters that are set, by name."""
+        """The values of the filters that are set, by the filter's name."""
         return {filter_name: filter_value for filter_name in FILTERS if (filter_value := getattr(self, filter_name))}
 
     def build_heading_query(self, period: Period, sort: str) -> str:
-        """Return the query of the link in a column's heading, which reverses the order by this column."""
+        """Return the URL query of a column's heading: sort by *sort* or, if the table is, reverse the order."""
         order = ("asc" if self.is_descending else "desc") if sort == self.sort else ""
         return self.query(period, sort=sort, order=order)
 
     def query(self, period: Period, **changes: Any) -> str:
-        """Return the query of a URL with the period and this selection, in which *changes* replace values."""
+        """Return the URL query for the period and this selection. *changes* replace values of the selection."""
         parameters = dataclasses.asdict(self) | changes
         return f"{period.query}&{urlencode({parameter: value for parameter, value in parameters.items() if value})}"
 
@@ -96,7 +96,7 @@ def list_agents(caller: Caller) -> Response:
 
 
 def _read_slow_part(caller: Caller, period: Period, page: int) -> dict[str, Any]:
-    """Return the variables for the part of the page that is sent last. A page number that is too high means page 1."""
+    """Return the variables for the part of the page that is sent last. If *page* is too high, return page 1."""
     agents_call, _, badges_by_agent = select_agents(caller, period, PAGE_SIZE * (page - 1))
     [agent_rows] = caller.read_together(agents_call)
     if not agent_rows and page != 1:
@@ -113,9 +113,9 @@ def _read_slow_part(caller: Caller, period: Period, page: int) -> dict[str, Any]
 def select_agents(
     caller: Caller, period: Period, offset: int = 0, *, limit: int = PAGE_SIZE
 ) -> tuple[Call, Selection, BadgesByAgent | None]:
-    """Return the statement that reads the selected agents, the selection, and the agents with findings.
+    """Return a triple: the statement that reads the selected agents, the selection, and the findings by agent.
 
-    The agents with findings are ``None`` if the findings could not be computed.
+    The findings are ``None`` if they could not be computed.
     """
     selection, badges_by_agent = _read_selection(), read_unusual_agents(caller)
     agent_ids = list(badges_by_agent or {}) if selection.unusual else None
@@ -130,7 +130,7 @@ def build_agents_call(
     limit: int = PAGE_SIZE,
     agent_ids: list[UUID] | None = None,
 ) -> Call:
-    """Return the statement that reads a page of agents. *agent_ids* limits it to these agents, unless ``None``."""
+    """Return the statement that reads a page of agents: only the agents *agent_ids*, or any agents if ``None``."""
     return Call(
         "dashboard/agents",
         {
@@ -148,7 +148,7 @@ def build_agents_call(
 
 
 def count_matches(rows: Rows) -> int:
-    """Return the number of selected agents on all pages, from the rows of :func:`build_agents_call` for one page."""
+    """Return the number of selected agents on all pages. *rows* are one page's rows of :func:`build_agents_call`."""
     return rows[0].matches if rows else 0
 
 
@@ -156,7 +156,7 @@ def build_next_agents_call(agents_call: Call, after_id: UUID, limit: int) -> Cal
     """Return the statement that reads the agents whose ids follow *after_id*, in the order of the ids.
 
     :param agents_call: the statement of :func:`build_agents_call` with the filters.
-    :param limit: the maximum number of rows, including agents that do not match, whose ``is_listed`` is false.
+    :param limit: the maximum number of rows. Agents that the filters exclude have a row with a false ``is_listed``.
     """
     filters = {
         name: agents_call.parameters[name] for name in ("first", "last", "search", "owner", "status", "agent_ids")
@@ -183,7 +183,7 @@ def count_pages(item_count: int) -> int:
 
 
 def select_page(items: list[Any], page: int) -> tuple[list[Any], dict[str, int]]:
-    """Return the items of a page and the variables for its links. Too high a *page* means the last page."""
+    """Return the items of a page and the variables for its links. If *page* is too high, return the last page."""
     page_count = count_pages(len(items))
     page = min(page, page_count)
     return items[PAGE_SIZE * (page - 1) : PAGE_SIZE * page], {"number": page, "pages": page_count}

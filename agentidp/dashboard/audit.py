@@ -28,7 +28,7 @@ _IS_INSTANT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z")
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """An actor, a subject or a mentioned object, in the words of the page.
+    """An actor, a subject or a mentioned object, as the page shows it.
 
     :param kind: the type to write before the name; empty if the name is enough.
     :param path: the path of the object's page, below the dashboard's path; empty if there is no page.
@@ -115,7 +115,7 @@ def _read_events(caller: Caller, selection: dict[str, str]) -> list[dict[str, An
 
 
 def _read_references(caller: Caller, events: list[dict[str, Any]]) -> dict[str, Reference]:
-    """Return the actors, subjects and mentioned objects of audit events that have a name, by id."""
+    """Return the named actors, subjects and mentioned objects of audit events, by id."""
     name_calls = words.build_name_calls(events)
     agents, servers, targets, rules = caller.read_together(*name_calls, Call("delegation/list_rules", {}))
     path_template = "/resource-servers/{}" if g.viewer.may("agents:read") else ""
@@ -163,7 +163,7 @@ def _describe_subject(event: dict[str, Any], references_by_id: dict[str, Referen
 
 def _describe_changes(event: dict[str, Any], references_by_id: dict[str, Reference], at: datetime) -> list[str]:
     """Return the changes of an audit event, one text per member. For a created or deleted subject, leave out empty
-    members, false flags, and the agent of a credential or grant, which the subject names already."""
+    members, false flags, and the agent of a credential or grant, because the subject already names the agent."""
 
     def describe(value: Any) -> str:
         if value is None or value in ("", []):

@@ -22,7 +22,7 @@ SHADES = 5
 """Number of shades of the heatmap for hours with requests. An hour without requests has shade 0."""
 
 MAX_FLAGGED = timedelta(days=3)
-"""Maximum length of a finding that is flagged on each of its days. A longer finding is about a period, not a day."""
+"""Maximum duration of a finding that has a flag on each of its days. A longer finding is about a period, not a day."""
 
 MAX_HEIGHT = 108
 """Maximum height of a bar or point, in units of the drawing. A bar that is cut off ends above the highest grid line."""
@@ -93,8 +93,8 @@ class Chart:
     :param unit: the counted items, such as ``rejected requests``.
     :param path: the path of a bar's page, below the dashboard's path. ``{bar}`` stands for the bar's day or hour.
     :param line_label: the words for the counts of the comparison line, such as ``a week earlier``.
-    :param sum_since: the first day of all sums in words, if each bar sums up the days until its day; otherwise empty.
-    :param ids_on_page: the findings that have a row on the same page, to which their flags lead.
+    :param sum_since: the words for the first summed day, if each bar is a sum since that day; otherwise empty.
+    :param ids_on_page: the findings that have a row on the same page. A finding's flag in the chart links to the row.
     :param has_steps: whether the comparison line is a step per bar, so that the line of a single bar is visible.
     :param shows_empty: whether the chart marks the bars that are empty (:class:`Bar`).
     """
@@ -222,7 +222,7 @@ def draw_chart(
 
     :param counts: pairs of a day, or the beginning of an hour, and its count, oldest first.
     :param running: the current day or hour, which is not over.
-    :param created: the day or hour of the subject's creation; no earlier bar counts as empty. ``None``: earlier.
+    :param created: the day or hour in which the subject was created; ``None`` if it existed before the first bar.
     :param earlier_counts: the count to compare with, per bar; ``None`` before the first usage. Empty: no comparison.
     :param earlier_findings: the findings about the day to compare with, per bar.
     :param line_label: the words for the earlier counts.
@@ -283,8 +283,8 @@ def _hour(at: datetime) -> datetime:
 def group_by_day(findings: list[StoredFinding]) -> tuple[FindingsByDay, FindingsByDay]:
     """Return the findings per day for the chart of tokens, and for the chart of rejected requests.
 
-    A finding of at most :data:`MAX_FLAGGED` is on all its days. A longer finding is on the day of its ``since``, such
-    as the day on which a budget was exceeded, and on no day if ``since`` is the beginning of the finding.
+    A finding that lasts at most :data:`MAX_FLAGGED` is on all its days. A longer finding is on the day of its
+    ``since``, such as the day on which a budget was exceeded, and on no day if the finding begins at ``since``.
     """
     token_findings: FindingsByDay = {}
     rejection_findings: FindingsByDay = {}
@@ -314,7 +314,7 @@ class Heatmap:
 
 
 def build_heatmap(days: list[DayUsage], at: datetime, first_usage_day: date | None = None) -> Heatmap:
-    """Return the averages per hour of the week, without hours that are not over and days before the first usage."""
+    """Return the averages per hour of the week. Leave out hours that are not over, and days before the first usage."""
     counts_by_weekday: list[list[list[int]]] = [[[] for _ in range(24)] for _ in range(7)]
     for day_usage in days:
         complete_hour_count = 24 if day_usage.day < at.date() else at.hour
@@ -340,7 +340,7 @@ def place_markers(rows: Rows, first: date, last: date, agent_ids: Set[UUID] | No
     markers = []
     for row in rows:
         first_marked_day = row.starts_at.astimezone(UTC).date()
-        # last_day() returns the day before if the marker is a single instant at midnight, such as a deployment.
+        # last_day() returns the previous day for a marker that is a single instant at midnight, such as a deployment.
         last_marked_day = max(first_marked_day, last_day(row.ends_at.astimezone(UTC)))
         is_for_chart_agents = agent_ids is None or row.agent_id is None or row.agent_id in agent_ids
         if first_marked_day <= last and last_marked_day >= first and is_for_chart_agents:
@@ -356,7 +356,7 @@ def last_day(ends: datetime) -> date:
 
 
 def _find_maximum(counts: list[int]) -> int:
-    """Return the highest count that the axis shows in full. At most a tenth of the counts, or one, may be higher."""
+    """Return the highest count that is not cut off. At most a tenth of the counts, but at least one, may be cut off."""
     sorted_counts = sorted((count for count in counts if count), reverse=True)
     for outlier_count in range(max(1, len(sorted_counts) // 10), 0, -1):
         axis_counts = sorted_counts[outlier_count:]
@@ -366,7 +366,7 @@ def _find_maximum(counts: list[int]) -> int:
 
 
 def _round_up(count: int) -> int:
-    """Return the first of 2, 4, … 20, 24, 30, 40, … that is at least *count*. Half of it is a whole number too."""
+    """Return the first of 2, 4, … 20, 24, 30, 40, … that is at least *count*. Half of the result is a whole number."""
     if count <= 10:
         return max(2, count + count % 2)
     factors = (12, 14, 16, 18, 20, 24, 30, 40, 50, 60, 80, 100)

@@ -98,7 +98,7 @@ def show_credential(caller: Caller, agent_id: UUID, credential_id: UUID) -> Resp
 
 
 def list_credential_usages(attribution: Attribution) -> list[CredentialUsage]:
-    """Return the credentials with their tokens, most tokens first, and last the credentials newer than the period."""
+    """Return the credentials by their tokens, most tokens first. Credentials created after the period are last."""
     credentials_of_period = [usage for usage in list_used_credentials(attribution) if usage.created_at]
     ids_of_period = {usage.credential_id for usage in credentials_of_period}
     newer_credentials = [

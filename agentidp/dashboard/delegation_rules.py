@@ -29,13 +29,13 @@ SCOPE, READING = "agents:write", "agents:read"
 RESOURCES = forms.members(NewDelegationRuleSchema(only=["resources"]))
 
 MEMBERS = forms.members(NewDelegationRuleSchema(exclude=["resources"]))
-"""Fields of the form besides those of the rule of trust. The form shows ``resources`` as a box per scope instead."""
+"""Fields of the form in addition to the rule of trust and to ``resources``, which has a check box per scope."""
 
 DETAILS = forms.members(NewDelegationRuleSchema(exclude=["name", "agentIds", "clientHosts", "resources"]))
 """Members of a delegation rule that have no column of their own in the list."""
 
 LABELS = forms.labels([*rule_form.MEMBERS, *MEMBERS]) | {"resources": "What they may reach"}
-"""The subjects of error messages about fields, by the name of the field in the form."""
+"""The words for each field in an error message, by the name of the field in the form."""
 
 
 @pages.blueprint.get("/dashboard/delegation-rules")
@@ -113,9 +113,9 @@ def delete_delegation_rule(caller: Caller, delegation_rule_id: UUID) -> Response
 
 
 def _build_body(caller: Caller, values: dict[str, Any]) -> dict[str, Any]:
-    """Return the request body of the API without the rule of trust. Each checked box is a line of ``resources``."""
+    """Return the API's request body without the rule of trust. Each checked box becomes a line of ``resources``."""
     body = forms.build_body([*MEMBERS, *RESOURCES], values | {"resources": "\n".join(values["resources"])})
-    # The agents are looked up only if their number is valid. The schema refuses any other number later.
+    # The agents are looked up only if their number is valid. Otherwise, the schema refuses the body later.
     if 0 < len(body["agentIds"]) <= MAX_AGENTS:
         body["agentIds"] = resolve_agent_ids("agentIds", body["agentIds"], caller.read_together)
     return body

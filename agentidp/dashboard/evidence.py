@@ -208,7 +208,7 @@ def _sum_counts(finding: StoredFinding, rows: Rows, unit: str) -> Counts:
 
 
 def _compute_expected(finding: StoredFinding, begins: datetime, step: timedelta) -> int | None:
-    """Return the expected tokens or rejections of a day or hour; ``None`` outside the finding or for other units."""
+    """Return the expected tokens or rejections in a day or hour; ``None`` outside the finding or for another unit."""
     if begins >= finding.ends or begins + step <= finding.begins:
         return None
     if finding.unit == "rejected requests":

@@ -19,7 +19,7 @@ from agentidp.http.errors import ValidationError
 
 ACTIONS = {"acknowledge": FindingChange.acknowledged, "mute": FindingChange.muted, "unmute": FindingChange.unmuted}
 LABELS = forms.labels(forms.members(actions.MuteSchema()))
-"""The subjects of error messages about fields, by the name of the field in the form."""
+"""The words for each field in an error message, by the name of the field in the form."""
 
 _BACK = re.compile(r"(/agents/[0-9a-f-]{36}|/findings)?\?[0-9A-Za-z_=&%+.-]{1,500}")
 """Regular expression for the pages with a list of findings, from which the form can be sent."""

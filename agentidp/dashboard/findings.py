@@ -25,7 +25,7 @@ from agentidp.http.schemas import MAX_DAYS, MAX_NAME
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The filters of a request: state, kind, an agent's id or part of its name, and owner of an agent."""
+    """The filters of a request: state, kind, an agent's id or part of an agent's name, and an agent's owner."""
 
     state: str = ""
     kind: str = ""
@@ -33,7 +33,7 @@ class Selection:
     owner: str = ""
 
     def query(self, **changes: Any) -> str:
-        """Return the query of a URL with these filters, in which *changes* replace values."""
+        """Return the URL query for these filters. *changes* replace values of the filters."""
         return urlencode({parameter: value for parameter, value in (asdict(self) | changes).items() if value})
 
     def selects(self, finding: StoredFinding, owners_by_agent: dict[UUID, str]) -> bool:

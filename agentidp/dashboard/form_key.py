@@ -96,8 +96,8 @@ def _compute_digest(form: Form) -> bytes:
 def begin_creation(caller: Caller, scope: str, form: Form, repeat_error: AlreadySent) -> Iterator[Transaction]:
     """Open a transaction by :func:`agentidp.dashboard.session.begin_change`, and consume the form's key.
 
-    The block must create an object and call :func:`store_created_id`. If it raises an error, the form can be sent
-    again. If the key was consumed before, *repeat_error* is raised. A concurrent use of the key is waited for.
+    The block must create an object and call :func:`store_created_id`. If the block raises an error, the form can be
+    sent again. If the key was consumed before, raise *repeat_error*. Wait for a concurrent request with the same key.
     """
     with session.begin_change(caller, scope) as transaction:
         expires_at = _read_opening(form.form_key) + LIFETIME

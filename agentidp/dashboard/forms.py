@@ -93,7 +93,7 @@ def default_values(fields: Iterable[Member]) -> dict[str, Any]:
 
 
 def labels(fields: Iterable[Member]) -> dict[str, str]:
-    """Return the subjects of error messages, such as ``The description``, by the name of the field in the form."""
+    """Return the words for each field in an error message, such as ``The description``, by the field's name."""
     return {field.typed_name: f"The {field.words}" for field in fields}
 
 
@@ -107,7 +107,7 @@ def load(schema: ma.Schema, body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def describe_errors(error: ApiError, labels: Mapping[str, str]) -> dict[str, str]:
-    """Return an error's sentences by field, or by ``""`` if about no field. *labels* is a result of :func:`labels`."""
+    """Return an error's sentences by field; by ``""`` if it is about no field. *labels* come from :func:`labels`."""
     wrong_fields = [name for name in error.details if name in labels]
     if isinstance(error, ValidationError) and wrong_fields:
         return {name: f"{labels[name]} {_first_rule(error.details[name])}." for name in wrong_fields}
@@ -116,7 +116,7 @@ def describe_errors(error: ApiError, labels: Mapping[str, str]) -> dict[str, str
 
 
 def _first_rule(rules: Any) -> str:
-    """Return the first rule that a field breaks. In a list, rules are nested below the items' indexes."""
+    """Return the first message about a field. For a list, *rules* are messages nested below the items' indexes."""
     if isinstance(rules, dict):
         return _first_rule(next(iter(rules.values())))
     return str(rules[0]).removesuffix(", or null")

@@ -24,7 +24,7 @@ MAX_PERCENT = 200
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A number in the headline, with a note, a severity if it is too high, and the path of a page about it."""
+    """A number in the headline, with a note, a severity if the number is too high, and the path of a page about it."""
 
     label: str
     value: str
@@ -81,7 +81,7 @@ def decide_rejected_severity(count: int, earlier_count: int) -> Severity | None:
 
 
 def build_budget_figure(month: Any, at: datetime) -> Figure:
-    """Return the used share of a month's budget and the forecast, from the row of ``findings/budget``."""
+    """Return the used share of a month's budget, with the forecast. *month* is a row of ``findings/budget``."""
     figure_label, forecast_phrase = f"Budget of {at:%B}", f"forecast {format_count(month.forecast, 'token')}"
     month_path = f"/month?month={at:%Y-%m}"
     if month.budget is None:

@@ -28,7 +28,7 @@ LIFETIME = 5 * 60
 
 
 class UntypedLink(ApiError):
-    """403: another page, whose author could choose the agent, has led to the sign-in link."""
+    """403: the sign-in link was followed from another page, whose author could choose the agent."""
 
     status, code = 403, "FORBIDDEN"
     message = "A sign-in link works only from the address bar: copy it, paste it there and press Enter."

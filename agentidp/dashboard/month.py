@@ -36,7 +36,7 @@ MAX_EVENTS = 1000
 """Maximum number of audit events that the page reads."""
 
 OMITTED_SUBJECTS = ("finding", "marker", "person", "grant")
-"""Types of subjects whose audit events are not counted: they are no change of an agent, or are shown elsewhere."""
+"""Types of subjects whose audit events are not counted, because they change no agent or are shown elsewhere."""
 
 OMITTED_WORDS = ("signed", "sign_in", "link", "token_issued", "token_revoked")
 """Words in the names of actions that are not counted, because these actions change no agent."""
@@ -214,8 +214,8 @@ def _read_shares(caller: Caller, period: Period, pairs: list[Pair]) -> tuple[lis
 
 
 def _read_tokens_by_agent(caller: Caller, period: Period, pairs: list[Pair]) -> list[Counter[UUID]]:
-    """Return the tokens by agent in the month, on the first days of *pairs*, and on the second days of *pairs*."""
-    # Only the last days of a month can lack a day to compare with, so the days of the pairs are consecutive.
+    """Return the tokens by agent: in the month, on the month's days in *pairs*, and on the earlier days in *pairs*."""
+    # Only the last days of a month can lack an earlier day, so the days of the pairs are consecutive.
     day_ranges = [(pairs[0][0].day, pairs[-1][0].day), (pairs[0][1].day, pairs[-1][1].day)] if pairs else []
     calls = [
         Call("analytics/agent_usage", {"first": first_day, "last": last_day, "with_names": False, "limit": None})

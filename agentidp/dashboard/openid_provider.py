@@ -60,7 +60,7 @@ def edit_openid_provider(caller: Caller) -> Response:
 
 
 def _store_provider(caller: Caller, provider: Any, body: dict[str, Any]) -> None:
-    """Add or change the provider. Raise :exc:`Conflict` if another one was added since the form was opened."""
+    """Add or change the provider. Raise :exc:`Conflict` if another provider was added since the form was opened."""
     schema = OpenidProviderChangeSchema() if provider else NewOpenidProviderSchema()
     if provider:
         if request.form.get("provider", str(provider.openid_provider_id)) != str(provider.openid_provider_id):

@@ -114,7 +114,7 @@ def _shows_today(period: Period, usage_filter: UsageFilter) -> bool:
 def _read_usage(
     caller: Caller, period: Period, comparison: Comparison, usage_filter: UsageFilter
 ) -> tuple[Usage, Mapping[str, Rows]]:
-    """Return the usage, and by name the rows of all statements for the first part of the page."""
+    """Return the usage, and the rows of all statements for the first part of the page, by the statement's name."""
     days_query = usage_filter.build_days_query(**period.bounds)
     earlier_days_query = usage_filter.build_days_query(**comparison.bounds)
     calls = {
@@ -135,7 +135,7 @@ def _read_usage(
 
 
 def _has_enough_usage(caller: Caller, usage: Usage) -> bool:
-    """Return whether charts are useful: earlier tokens, more than :data:`FEW_TOKENS`, or tokens of several agents."""
+    """Return whether earlier days have tokens, or the period has over :data:`FEW_TOKENS` tokens or several agents."""
     if usage.tokens > FEW_TOKENS or any(day and day.tokens for day in usage.compared_days):
         return True
     return usage.tokens > 0 and count_matches(*caller.read_together(_build_agents_call(usage))) > 1
@@ -190,7 +190,7 @@ def _read_slow_part(caller: Caller, usage: Usage) -> dict[str, Any]:
 
 
 def _build_slow_part_calls(usage: Usage, stacked_agents: list[Any]) -> dict[str, Call]:
-    """Return the calls that run after the agents are read: for the charts, and for the quotas that refuse tokens."""
+    """Return the calls that depend on the agents: for the charts, and for the quotas that refuse tokens."""
     calls = {"markers": Call("markers/list_markers", {"limit": MAX_LISTED})}
     if usage.period.is_running:
         calls |= REFUSAL_CALLS
@@ -226,7 +226,7 @@ def _draw_charts(
     has_findings, today = not usage.filter.counts_tokens_only, usage.period.today
     token_findings, rejection_findings = charts.group_by_day(page_findings.listed if has_findings else [])
     earlier_findings, _ = charts.group_by_day(page_findings.earlier_findings if has_findings else [])
-    # With filters, no day before the first selected usage is empty: it may be later than the organization's first.
+    # Filtered usage can begin later than the organization's usage. No day before the filtered usage counts as empty.
     first_usage_day = None if usage.filter.values else usage.first_usage_day
     tokens_chart = charts.draw_chart(
         [(day.day, day.tokens) for day in usage.days],

@@ -35,13 +35,13 @@ EQUAL = {
     "silence": "agents have stopped making requests",
     "unused_credential": f"credentials have not been used for {thresholds.UNUSED_DAYS} days or more",
 }
-"""The sentence for a row of several similar findings, by kind. Their number is added at its beginning."""
+"""The sentence for a row of several similar findings, by kind. The number of findings comes before these words."""
 
 USED_QUOTAS = {
     Severity.warning: "agents have used up a quota, which refuses no token",
     Severity.critical: "agents have used up a quota, which refuses their tokens",
 }
-"""The sentence for a row of several used quotas, by severity. Their number is added at its beginning."""
+"""The sentence for a row of several used quotas, by severity. The number of findings comes before these words."""
 
 BadgesByAgent = dict[UUID, list[StoredFinding]]
 """The findings that are badges next to an agent's name, by agent, the most severe first."""
@@ -88,7 +88,7 @@ class Row:
 
     @property
     def sentence(self) -> str:
-        """The sentence about the row's similar findings, which begins with their number."""
+        """The sentence about the row's similar findings. It begins with the number of findings."""
         first_finding = self.incident.head
         quota_words = USED_QUOTAS.get(first_finding.severity) if first_finding.kind == "quota" else None
         return f"{len(self.equal):,} {quota_words or EQUAL[first_finding.kind]}"

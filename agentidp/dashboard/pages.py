@@ -83,7 +83,7 @@ blueprint = Blueprint("dashboard", __name__, template_folder="templates")
 
 @blueprint.before_request
 def refuse_other_sites() -> None:
-    """Refuse a request of another site's page."""
+    """Refuse a request that a page of another site sent."""
     refuse_cross_origin(request)
 
 
@@ -107,9 +107,9 @@ def page(
 ) -> Response:
     """Return a page, which caches must not store.
 
-    :param slow_part: returns more variables for the template ``<name>_slow_part.html`` of the page ``<name>.html``. The
-        page up to :data:`SLOW_PART` is sent first, with its status, so it is then too late for an expected error such
-        as 404.
+    :param slow_part: returns more variables for the template ``<name>_slow_part.html`` of the page ``<name>.html``. It
+        must not raise an expected error such as 404, because the status and the page up to :data:`SLOW_PART` have
+        already been sent.
     """
     common_context = _build_common_context()
     context |= common_context | _load_macros(common_context)

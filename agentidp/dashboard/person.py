@@ -114,7 +114,7 @@ def unseal(cookie: str, settings: Settings, at: datetime) -> Person | None:
 
 
 def _build_sealer(settings: Settings, prefix: str) -> Sealer:
-    """Return the sealer of cookies. A new client secret at the provider of the instance ends its people's sessions."""
+    """Return the sealer of cookies. A new client secret of the instance's provider ends the sessions of its people."""
     if prefix == OWN_PREFIX:
         return Sealer(settings, b"agentidp dashboard session of a person at an organization's provider")
     oidc = settings.oidc

@@ -41,7 +41,7 @@ LABELS = forms.labels([*rule_form.MEMBERS, *MEMBERS]) | {
     "agentTemplate": "What agents get",
     **{window: f"The tokens per {window}" for window in WINDOWS},
 }
-"""Names of fields, or groups of fields, in error messages."""
+"""The words for each field, or group of fields, in an error message, by the name of the field in the form."""
 
 
 @pages.blueprint.get("/dashboard/provisioning-rules")

@@ -122,7 +122,7 @@ def _read_server(caller: Caller, resource_server_id: UUID) -> dict[str, Any]:
 
 
 def _build_body(caller: Caller, members: list[Member], values: dict[str, Any]) -> dict[str, Any]:
-    """Return the request body of the API for a form, with the id of the agent in place of its name."""
+    """Return the API's request body for a form, with the agent's id in place of the agent's name."""
     body = forms.build_body(members, values)
     if body["agentId"]:
         [body["agentId"]] = resolve_agent_ids("agentId", [body["agentId"]], caller.read_together)

@@ -120,7 +120,7 @@ class UsageFilter:
                 lambda rows: build_token_days((row.on_day, sum(row.hours)) for row in rows if self._is_use(row)),
             )
         if self.counts_tokens_only:
-            # This statement ignores the credential: a filter by credential leaves one agent (handled above) or none.
+            # This statement needs no credential: a filter by credential selects one agent (branch above) or no agent.
             return DaysQuery(
                 Call("dashboard/tokens_of_resource", bounds | agents_parameter | {"resource": self.resource}),
                 lambda rows: build_token_days((row.on_day, row.tokens) for row in rows),
@@ -201,7 +201,7 @@ def read_usage_filter(caller: Caller, period: Period, names: Iterable[str] = LAB
 
 
 def _find_resource(identifier: str, servers: Rows, own_resource: str) -> tuple[str, str]:
-    """Return the resource to count, which is empty for our own API, and its name for people."""
+    """Return the resource to count (empty for our own API), and the resource's name for people."""
     if identifier == own_resource:
         return "", "this server\N{RIGHT SINGLE QUOTATION MARK}s own API"
     server_names = [server.name for server in servers if server.resource == identifier]

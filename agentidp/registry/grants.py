@@ -166,7 +166,7 @@ def end_rule_grants(transaction: Transaction, rule_id: UUID) -> int:
 def end_grants(
     transaction: Transaction, *, agent_id: UUID | None = None, rule_id: UUID | None = None, issuer: str | None = None
 ) -> int:
-    """End all grants of one agent, delegation rule or issuer; two of the three are ``None``. Return the number."""
+    """End all grants of one agent, delegation rule or issuer (pass one of the three). Return the number of grants."""
     grant_rows = transaction.fetch("grants/end_grants", agent_id=agent_id, delegation_rule_id=rule_id, issuer=issuer)
     grant_ids = [str(grant_row.grant_id) for grant_row in grant_rows]
     transaction.fetch("oauth/revoke_tokens", jtis=grant_ids, expires_at=compute_revocation_expiry(transaction.at))

@@ -25,7 +25,7 @@ def verify_ownership(resource: str, organization_id: str, issuer: str) -> None:
 
     :param resource: the resource server's identifier: an https URL, or an http URL of a loopback address.
     :param issuer: the issuer of this server, which must be among ``authorization_servers``.
-    :raises ConfigurationError: the metadata cannot be fetched, or does not name both.
+    :raises ConfigurationError: the metadata cannot be fetched, or does not name the organization and this issuer.
     """
     url = urlsplit(resource)
     if url.scheme != "https" and not (url.scheme == "http" and url.hostname in LOOPBACK_HOSTS):

@@ -180,7 +180,7 @@ def update_resource_server(
     if "audience" in change:
         new_columns["audience_claim"] = _claim_audience(transaction, settings, change["audience"])
     else:
-        # The statement sets audience_claim. The earlier row lacks it, so it is computed from that row's audience.
+        # The statement always sets audience_claim, which the earlier row does not contain.
         new_columns["audience_claim"] = owned_name(earlier_row.audience) if earlier_row.audience else None
     [new_row] = transaction.fetch("oauth/change_resource_server", resource_server_id=resource_server_id, **new_columns)
     SERVERS.record(transaction, before=earlier_row, after=new_row)
