@@ -42,6 +42,6 @@ def init_app(app: Flask) -> None:
     app.register_blueprint(pages.blueprint)
     filters.init_app(app)
     form_key.init_app(app)
-    # Without these settings, a template's line that contains only a statement becomes an empty line of the page.
+    # These settings keep a template's line that contains only a statement from becoming an empty line of the page.
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     register_error_pages(app, "/dashboard", pages.render_error)

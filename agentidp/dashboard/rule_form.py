@@ -114,7 +114,7 @@ def confirm_deletion(kind: str, name: str, message: str) -> Response:
 
 
 def test_token(caller: Caller, agent: Any = None) -> Response:
-    """Return the page that compares a token, claim by claim, with the rules of *agent*, or (``None``) with all rules."""
+    """Return the page that compares a token, claim by claim, with the rules of *agent* (``None``: with all rules)."""
     form, results = Form({}), None
     if request.method == "POST":
         database = services().database.of(caller.organization_id, caller.at)
