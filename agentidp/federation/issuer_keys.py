@@ -179,7 +179,7 @@ class IssuerKeys:
             return state
 
     def _get_usable_and_refresh(self, state: SourceState, organization_id: str) -> Published | None:
-        """Return the fetched keys and metadata, or ``None`` if they are too old. Begin to fetch stale ones again."""
+        """Return the fetched keys and metadata, or ``None`` if they are too old. If they are stale, start a fetch."""
         published = state.get_usable(self._now())
         if published is not None and self._now() >= state.fresh_until:
             self._begin_fetch(state, organization_id)

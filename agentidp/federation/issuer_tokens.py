@@ -24,8 +24,7 @@ TYPES = (None, "jwt", "jose", "at+jwt", "application/at+jwt", "client-authentica
 """Accepted values of a token's header ``typ``, in lower case; ``None`` if the header is missing."""
 
 MAX_LIFETIME = 86_400
-"""Maximum seconds until a token expires. Platforms issue tokens for at most a day. A thief could use a token that never
-expires, as in old Kubernetes clusters, forever."""
+"""Maximum seconds until a token expires. Platforms issue tokens for at most a day."""
 
 MAX_CHARACTERS = MAX_RULE
 """Maximum number of characters of all rules with which a token is compared, the length of about sixty rules."""
@@ -81,9 +80,9 @@ class Candidate(NamedTuple):
 
     :param rule: ``None`` if the rule was not read, because the rules before it have too many characters.
     :param agent_id: the agent that has the rule of trust or requests a token by the delegation rule. For a provisioning
-        rule, the id of no agent.
+        rule, an id that no agent has.
     :param row: the database row of a delegation or provisioning rule.
-    :param is_in_force: false for a rule that has expired or whose agent is not active. It accepts no token.
+    :param is_in_force: false for a rule that accepts no token, because it has expired or its agent is not active.
     :param resources: the resources of a delegation rule.
     """
 
@@ -101,7 +100,7 @@ class Candidate(NamedTuple):
     @property
     def character_count(self) -> int:
         """The size of the rule in the cache, in characters."""
-        # The object for a resource takes as much memory as 100 characters, in addition to the resource's identifier.
+        # Each resource takes the memory of 100 characters in addition to its identifier.
         return len(self.rule_json) + sum(100 + len(resource) for resource in self.resources)
 
 
@@ -177,7 +176,7 @@ class IssuerTokens:
         """Try candidate rules in their order, by default until a rule accepts the token.
 
         :param tries_every_agent: whether rules of other agents are tried after a rule has accepted.
-        :param is_last: whether the caller will try no further rules, so that a failure must take as long as all others.
+        :param is_last: whether the caller tries no further rules. A last failure must take as long as all failures.
         :raises KeysUnavailable: no rule accepts the token, but keys are missing with which a rule might accept it.
         """
         verdict = Verdict()

@@ -18,7 +18,7 @@ _SAME_KEY = {"RS384": "RS256", "RS512": "RS256", "PS384": "PS256", "PS512": "PS2
 
 
 class KeySource(NamedTuple):
-    """An issuer and the address of its keys, or ``None`` if the address must be read from the issuer's metadata."""
+    """An issuer and the address of its keys. The address is ``None`` if the issuer's metadata names it."""
 
     issuer: str
     jwks_uri: str | None

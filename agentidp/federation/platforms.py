@@ -49,14 +49,14 @@ _OPEN_ISSUERS = {
     "https://www.facebook.com",
     "https://www.linkedin.com/oauth",
 }
-"""Issuers from which anyone can get tokens, without a slash at the end."""
+"""The issuers, without a slash at the end, from which anyone can get tokens."""
 
 SUBJECT_PREFIXES: Mapping[str, tuple[str, ...]] = {
     GITHUB: ("repo:", *(f"{name}:" for name in CUSTOMER_CLAIMS[GITHUB])),
     GITLAB: ("project_path:", *(f"{name}:" for name in CUSTOMER_CLAIMS[GITLAB])),
     "https://app.terraform.io": ("organization:",),
 }
-"""By issuer, the prefixes of a subject after which the issuer writes the name of its customer."""
+"""By issuer, the beginnings of subjects after which the name or id of a customer follows."""
 
 PASSING_NAMES: Mapping[str, tuple[str, re.Pattern[str]]] = {
     GITHUB: (
@@ -65,7 +65,7 @@ PASSING_NAMES: Mapping[str, tuple[str, re.Pattern[str]]] = {
     ),
     GITLAB: ("paths of groups and projects", re.compile(r"(project|namespace)_id:")),
 }
-"""Kinds of names in subjects that another customer can take over, and the form of subjects with ids, by issuer."""
+"""By issuer, a description of names that another customer can take over, and a pattern of subjects with ids instead."""
 
 
 def is_open_issuer(issuer: str) -> bool:

@@ -18,7 +18,7 @@ Answers = Mapping[str, str]
 class Question:
     """A question of a preset.
 
-    :param name: the name of the form's field. The answer is the value of the rule's member with this name, if any.
+    :param name: the name of the form's field. If the rule has a member with this name, the answer is its value.
     :param words: the field's name for people.
     :param pattern: the regular expression that the answer must match; empty if only the rule's checks decide.
     :param rule: the pattern in words, beginning with "must".
@@ -46,7 +46,7 @@ class Question:
         return MAX_VALUE if self.pattern else MAX_URL
 
     def is_answered_by(self, answer: str) -> bool:
-        """Return whether an answer matches the question's pattern, or is empty and may be empty."""
+        """Return whether an answer matches the question's pattern. An empty answer matches an optional question."""
         if not answer:
             return not self.is_needed
         return not self.pattern or re.fullmatch(self.pattern, answer) is not None
@@ -69,7 +69,7 @@ class Preset:
 
 
 class AnswersRefused(Exception):
-    """The answers to a preset do not make a valid rule. ``errors`` has a sentence per question's name."""
+    """The answers to a preset do not make a valid rule. ``errors`` maps the name of a question to a sentence."""
 
     def __init__(self, errors: dict[str, str]) -> None:
         super().__init__(errors)

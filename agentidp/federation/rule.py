@@ -81,7 +81,7 @@ class TokenClaims:
                 if (type(value), value) in typed_values:
                     return True
                 continue
-            # Strings with a prefix directly follow the prefix in sorted order.
+            # A sorted list has the strings with a prefix at the index at which the prefix would be inserted.
             insertion_index = bisect_right(sorted_strings, value[:-1])
             if insertion_index < len(sorted_strings) and sorted_strings[insertion_index].startswith(value[:-1]):
                 return True

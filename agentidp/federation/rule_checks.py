@@ -341,8 +341,7 @@ def _require_named_owner(issuer: str, subject: str | None, claims: Mapping[str, 
         name for name, value_or_values in claims.items() if not any(map(_names_nobody, as_list(value_or_values)))
     }
     if issuer in CUSTOMER_CLAIMS:
-        # The claims must have the customer's id, because another customer could later take over a name and so the
-        # agents.
+        # The claims must have the customer's id, because another customer could take over a name and thus the agents.
         customer_claims = [name for name in CUSTOMER_CLAIMS[issuer] if name.endswith("_id")] or CUSTOMER_CLAIMS[issuer]
         if owner_claims.isdisjoint(customer_claims):
             raise RuleRefused(
