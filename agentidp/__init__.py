@@ -68,7 +68,7 @@ logger = logging.getLogger("agentidp")
 
 
 def create_app(config: Settings | None = None, *, clock: Callable[[], datetime] = utc_now) -> Flask:
-    """Return the application. It connects to the database at its first request, so that it connects after a fork.
+    """Return the application, which connects to the database at its first request, and therefore after a fork.
 
     :param config: the settings; None to read them from the environment.
     :param clock: returns the current time, as a datetime with a time zone.

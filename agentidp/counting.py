@@ -88,7 +88,7 @@ class Rejection:
         agent_id = str(self.agent_id) if self.agent_id != UNKNOWN_AGENT else None
         fields = {"organization": organization_id, "agent": agent_id, "credential": self.credential, "reason": reason}
         if has_request_context():
-            # The log line at the end of the request shows these ids too.
+            # The log line at the end of the request also shows the ids of the organization and the agent.
             g.organization_id, g.agent_id = organization_id, agent_id
             fields["address"] = request.remote_addr or None
         logger.warning("authentication rejected", extra={"fields": fields})

@@ -106,7 +106,7 @@ class Incident(NamedTuple):
     rejected: int = 0  # mean number of rejected requests per agent and hour
 
     def count_days_since(self, today: date) -> int:
-        """Return the number of days since the incident, which was on the last day from Monday to Friday."""
+        """Return the number of days since the incident. An incident on a weekend is moved to the Friday before."""
         return self.days_ago + max(0, (today - timedelta(days=self.days_ago)).weekday() - 4)
 
 
@@ -114,7 +114,7 @@ OUTAGE = Incident(AGENTS, 19, range(24))
 # The loop gets a token every two seconds. The loop ended before the current month, because otherwise its agent would
 # have the most tokens of this month.
 RETRY_LOOP = Incident((RETRYING,), 38, range(9, 14), tokens=1800)
-# Requests with the leaked secret, which is revoked at the beginning of the first hour, are rejected in these hours.
+# Requests with the leaked secret are rejected in these hours. The secret is revoked at the beginning of the first hour.
 LEAK = Incident((ROTATED,), 3, range(8, 24), rejected=20)
 INCIDENTS = (OUTAGE, RETRY_LOOP, LEAK)
 

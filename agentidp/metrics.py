@@ -11,8 +11,8 @@ from __future__ import annotations
 from prometheus_client import Counter, Gauge, Histogram
 
 LATENCY_BUCKETS = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-"""Upper bounds in seconds of the latency histograms. A token request takes about 3 ms without load, and the wait for a
-connection ends after 5 s by default."""
+"""Upper bounds in seconds of the latency histograms. A token request takes about 3 ms without load, and
+waits for a database connection for at most 5 s by default."""
 
 REQUESTS_NAME = "agentidp_http_requests"
 REQUESTS = Counter(REQUESTS_NAME, "HTTP requests", ["route", "method", "status"])

@@ -170,7 +170,7 @@ def _write_state(state_path: Path | None, last_sequences: dict[str, int]) -> Non
 )
 @as_json_option
 def verify_trails(organization: str | None, known_event: str | None, as_json: bool) -> None:
-    """Verify that no event was changed or removed. Otherwise the exit code is 1.
+    """Verify the audit trails. The exit code is 1 if an event was changed or removed.
 
     Prints for each trail: organization, number of events, number of events with erased content, sequence number and
     hash of the last event, and either ok or the sequence number of the first wrong event and the reason.

@@ -83,7 +83,7 @@ def _is_terminal() -> bool:
 
 
 def describe_recent_tokens(database: OrganizationDatabase, agent_id: UUID | None = None) -> str:
-    """Return the number of recent tokens of an organization or agent, such as ``12 tokens in the last 30 days``."""
+    """Return a phrase such as ``12 tokens in the last 30 days`` for an organization or agent."""
     day_bounds = Period.of(COUNTED_DAYS, database.at).bounds
     if agent_id is None:
         token_rows = database.fetch("analytics/token_trend", **day_bounds)

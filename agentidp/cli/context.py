@@ -54,7 +54,7 @@ def _describe_error(error: Exception) -> str:
 
 
 def _join_broken_rules(details: dict[str, Any]) -> str:
-    """Return each invalid field with the rules that it breaks, such as ``name must not be empty``."""
+    """Return the invalid fields and the rules that they break as one text, such as ``name must not be empty``."""
 
     def flatten_rules(field_messages: Any) -> list[str]:
         if isinstance(field_messages, dict):

@@ -67,7 +67,7 @@ bindir_option = click.option(
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @bindir_option
 def back_up_database(file: Path, bindir: Path | None) -> None:
-    """Back up the database to FILE, while the service runs. Nobody else can read the file.
+    """Back up the database to FILE, while the service runs. Only your account can read the file.
 
     The file is in pg_dump's custom format. If the backup fails, no file is written. AGENTIDP_DATABASE_URL must name a
     role to which row-level security does not apply. The instance secret is not in the backup.
@@ -98,9 +98,9 @@ def back_up_database(file: Path, bindir: Path | None) -> None:
 def restore_backup(file: Path, clean: bool, bindir: Path | None) -> None:
     """Restore the backup FILE into an empty database.
 
-    The backup is restored in one transaction, and then the schema is brought up to date. With --clean, the command
-    deletes the contents of the database, and asks for its name first. Stop the service first. The settings must have
-    the instance secret with which the backup was made.
+    Stop the service first. The backup is restored in one transaction, and then the schema is brought up to date. With
+    --clean, the command deletes the contents of the database, and first asks for the database's name. The settings must
+    have the instance secret with which the backup was made.
     """
     settings = _add_secret(read_settings())
     archive = open_archive(file, bindir=bindir, settings=settings)
@@ -134,7 +134,7 @@ def restore_backup(file: Path, clean: bool, bindir: Path | None) -> None:
 
 
 def _add_secret(settings: Settings) -> Settings:
-    """Return the settings with the existing instance secret. No secret is created, because it would decrypt no key."""
+    """Return the settings with the existing instance secret. Create no secret, because a new secret decrypts no key."""
     if settings.secret_key is not None:
         return settings
     allowed_locations = "AGENTIDP_SECRET_KEY or in the file named by AGENTIDP_SECRET_KEY_FILE"

@@ -68,10 +68,10 @@ def revoke_signing_key(kid: str, as_json: bool) -> None:
 
 @commands.command("reencrypt")
 def reencrypt_secrets() -> None:
-    """Encrypt all keys under a new instance secret.
+    """Encrypt all stored keys and secrets under a new instance secret.
 
-    The keys, the addresses and keys of alert targets, and the client secrets of OpenID providers are decrypted with
-    AGENTIDP_SECRET_KEY_PREVIOUS and encrypted with AGENTIDP_SECRET_KEY.
+    The signing keys, the addresses and keys of alert targets, and the client secrets of OpenID providers are decrypted
+    with AGENTIDP_SECRET_KEY_PREVIOUS and encrypted with AGENTIDP_SECRET_KEY.
     """
     with open_services() as services, show_activity("Encrypting the keys again"):
         counts_by_noun = {

@@ -92,7 +92,7 @@ def open_agent_or_organization(
 def begin_transaction(
     services: Services, database: OrganizationDatabase
 ) -> contextlib.AbstractContextManager[Transaction]:
-    """Begin a transaction at the current time. The time of *database* is from before the user confirmed."""
+    """Begin a transaction at the current time, because the time of *database* is before the user's confirmation."""
     return services.database.of(database.organization_id, utc_now()).transaction()
 
 

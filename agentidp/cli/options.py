@@ -85,7 +85,7 @@ def _make_options(schema: ma.Schema) -> list[Decorator]:
 def read_options(schema: ma.Schema, options: dict[str, Any]) -> dict[str, Any]:
     """Return the request body, as JSON of the API, from the options that :func:`add_member_options` added.
 
-    :raises click.UsageError: a value is invalid, two options contradict each other, or a change has no option.
+    :raises click.UsageError: a value is invalid, two options contradict each other, or no option changes the object.
     """
     members: dict[str, Any] = {}
     for member_name, field in _list_members(schema):
@@ -168,7 +168,7 @@ def _make_field_options(field: Member, *, is_for_new_object: bool, is_required: 
 
 
 def _name_emptying_option(field: Member) -> str:
-    """Return the name of the option that sets a list field to an empty list, or to ``null`` if it is nullable."""
+    """Return the name of the option that empties a list field, or sets it to ``null`` if the field is nullable."""
     return f"--{'every' if field.allow_none else 'no'}-{field.option.removeprefix('--')}"
 
 

@@ -109,7 +109,7 @@ def list_quotas(agent: str | None, organization: str | None, as_json: bool) -> N
 
 
 def _read_all_quotas(database: OrganizationDatabase) -> Iterator[Any]:
-    """Yield the quotas of an organization and its agents, which are read in pages of :data:`PAGE_SIZE`."""
+    """Yield the quotas of an organization and its agents. Read at most :data:`PAGE_SIZE` quotas per statement."""
     last_position: tuple[UUID | None, int | None] = (None, None)
     while True:
         [quota_rows] = database.run(quotas.build_page_call(last_position, PAGE_SIZE))

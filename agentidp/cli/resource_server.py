@@ -114,7 +114,7 @@ def _find_server(database: OrganizationDatabase, server: str) -> Any:
 
 
 def _count_agents_with_scopes(database: OrganizationDatabase, scopes: list[str]) -> str:
-    """Return the number of agents that have at least one of the scopes, such as ``3 agents``."""
+    """Return a phrase such as ``3 agents``, which counts the agents with at least one of the scopes."""
     agents = database.fetch("agents/list_agents", after_at=None, after_id=None, name=None, owner=None, limit=None)
     return format_count(sum(not {*agent.scopes}.isdisjoint(scopes) for agent in agents), "agent")
 

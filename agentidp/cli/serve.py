@@ -96,7 +96,7 @@ def run_watch(once: bool) -> None:
 def create_demo_organization() -> None:
     """Create the demo organization, unless it exists.
 
-    It has 20 agents and 90 days of traffic.
+    The organization has 20 agents and 90 days of traffic.
     """
     with (
         open_services(creates_database=True) as services,

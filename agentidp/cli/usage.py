@@ -179,7 +179,7 @@ def prune_usage(months: int, organization: str | None, is_dry_run: bool) -> None
 
 
 def _describe_deletion(deleted_usage: list[dict[date, int]], first_kept_day: date) -> str:
-    """Return sentences about the usage that will be deleted. *deleted_usage* has the tokens by day per organization."""
+    """Return sentences about the usage that will be deleted. *deleted_usage* has tokens by day, per organization."""
     day_count = sum(map(len, deleted_usage))
     token_count = sum(sum(tokens_by_day.values()) for tokens_by_day in deleted_usage)
     return (

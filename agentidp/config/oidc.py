@@ -13,7 +13,7 @@ ANYONE = "*"
 
 PREFIX = "AGENTIDP_OIDC_"
 MAX_ISSUER = 200
-"""Maximum characters of an issuer. Each audit event of a person contains the issuer."""
+"""Maximum characters of an issuer, because each audit event of a person contains the issuer."""
 
 ORGANIZATION_ID = re.compile(r"org-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 """Regular expression for the ID of an organization."""

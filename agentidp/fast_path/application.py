@@ -42,8 +42,8 @@ class FastRequest(BoundedRequest):
 def send_response(response: Response, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     """Send a response. If its status is 200 and its length known, skip Werkzeug, which would copy the headers.
 
-    The type of the result is a contract: a list is a complete body, for which ``server/sending.py`` resumes no turn and
-    which ``worker.py`` sends in one system call. Any other iterable may still compute its chunks.
+    The type of the result is a contract: a list is a complete body. ``server/sending.py`` does not make the request
+    wait again, and ``worker.py`` sends the list in one system call. Other iterables may still compute their chunks.
     """
     body = response.response
     # Responses with another status than 200 go through Werkzeug, which changes Content-Length and Location for some

@@ -144,8 +144,8 @@ class PollingWorker(Worker):
         """Let a connection wait for events, at most for *seconds*. None keeps the connection's previous deadline."""
         descriptor = connection.sock.fileno()
         watch_connection = self._epoll.modify if connection.is_watched else self._epoll.register
-        # The lock ensures that the thread that epoll wakes finds the connection in keepalived_conns, that the main
-        # thread does not close it before epoll watches it, and that a stopping worker shortens its deadline.
+        # The lock ensures that the thread that epoll wakes finds the connection in keepalived_conns, and that the main
+        # thread neither closes the connection nor misses its new deadline.
         with self._lock:
             if seconds is not None:
                 max_idle_seconds = self.cfg.keepalive if self.alive else STOP_KEEPALIVE_LINGER
@@ -195,7 +195,7 @@ class PollingWorker(Worker):
             self._close(connection)
 
     def _continue_ending(self, connection: Connection) -> None:
-        """Discard data that a client sends after its last response, until it closes the connection."""
+        """Discard data that arrives after the last response, until the client closes the connection."""
         if connection.sock.recv(65536, socket.MSG_DONTWAIT):
             self._await_events(connection, None)
         else:
@@ -209,7 +209,7 @@ class PollingWorker(Worker):
             connection.is_ended = True
             self._await_events(connection, STOP_KEEPALIVE_LINGER)
         elif connection.has_read_ahead():
-            # EPOLLIN might never report the connection, because its next request was already read. EPOLLOUT reports it.
+            # EPOLLIN might never report the connection, because the next request was already read. EPOLLOUT does now.
             self._await_events(connection, self.cfg.keepalive, select.EPOLLIN | select.EPOLLOUT)
         else:
             self._await_events(connection, self.cfg.keepalive)

@@ -12,7 +12,7 @@ MAX_REDIRECT_URIS = 50
 
 _REST = r"(?:[/?][!$&-)+-;=?-Z_a-z~%]*)?"
 _LOOPBACK = r"http://(?:127\.0\.0\.1|\[::1\]|localhost)"
-# An app's own scheme must not be one of these: a browser would handle the URI itself instead of opening the app.
+# Schemes that an app's own scheme must not be, because a browser would handle the URI instead of opening the app.
 _FORBIDDEN = "https?|javascript|vbscript|data|file|blob|filesystem|about|view-source|wss?|ftps?|mailto|tel|sms"
 REDIRECT_URI = (
     rf"(?:https://[a-z0-9.-]+(?::[0-9]{{1,5}})?{_REST}|{_LOOPBACK}(?::[0-9]{{1,5}})?{_REST}"

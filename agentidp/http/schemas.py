@@ -73,7 +73,7 @@ def merge_changed_columns(body_schema: ma.Schema, row: Any, change: dict[str, An
 
 
 class ReturnedSchema(ma.Schema):
-    """The members of an object in responses. All are present, except possibly those in :attr:`optional`."""
+    """The members of an object in responses. Only members in :attr:`optional` can be missing."""
 
     optional: tuple[str, ...] = ()
 

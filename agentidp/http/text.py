@@ -12,7 +12,7 @@ INVISIBLE = r"\u00ad\u034f\u061c\u115f\u1160\u3164\uffa0\u200b\u200e\u200f\u2028
 U+180E, U+200C and U+200D are allowed, because Mongolian, Persian, the scripts of India and emoji need them.
 """
 
-# These are lone surrogates and tag characters. Patterns in schemas cannot exclude them, because many clients see each
+# Lone surrogates and tag characters. Patterns in schemas cannot exclude these characters, because many clients see each
 # character above U+FFFF as two surrogates.
 _IN_NO_SCHEMA = "\ud800-\udfff\U000e0000-\U000e007f"
 _FORBIDDEN = re.compile(f"[{CONTROL}{INVISIBLE}{_IN_NO_SCHEMA}]")

@@ -37,8 +37,10 @@ class Worker(ThreadWorker):
     alive: bool
 
     def set_accept_enabled(self, enabled: bool) -> None:
-        """Start or pause accepting connections. If the worker stops, close the listening sockets that it shares with no
-        other worker, after it has accepted the connections that wait there, up to its maximum of connections.
+        """Start or pause accepting connections.
+
+        If the worker stops and has its own listening sockets, accept the connections that wait there, up to the maximum
+        number of connections, and close the sockets.
         """
         super().set_accept_enabled(enabled)
         if enabled or self.alive or not self.cfg.reuse_port:

@@ -80,8 +80,8 @@ def parse_address(bind: str) -> tuple[str, int]:
 def limit_stalled_sending(listeners: list[socket.socket], seconds: int) -> None:
     """Make sending fail if a client receives nothing for *seconds*, so that the client cannot occupy a thread.
 
-    The kernel ignores this limit while ``limit_sending_time`` (``server/sending.py``) limits a response. That function
-    limits all responses on stock parts, and all except small lists on the fast path.
+    The limit applies to small responses on the fast path. ``limit_sending_time`` (``server/sending.py``) limits other
+    responses, and the kernel then ignores this limit.
     A UNIX socket's connections do not inherit the limit and do not need it, because their client, nginx, always reads.
     """
     for listener in listeners:

@@ -142,8 +142,7 @@ def _start_child(module: list[str], environment: dict[str, str]) -> subprocess.P
     return subprocess.Popen(
         [sys.executable, "-P", "-m", *module],
         env=environment,
-        # The child gets a new session, so that Ctrl-C does not reach it, because this process stops its children in
-        # order.
+        # A new session keeps Ctrl-C from the child, because this process stops its children in order.
         start_new_session=True,
         preexec_fn=signal_at_parent_death(signal.SIGTERM),
     )

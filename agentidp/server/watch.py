@@ -142,7 +142,7 @@ def evaluate_all(connection: psycopg.Connection[Any], services: Services, stop_e
 def _change_agents(
     change: Callable[[OrganizationDatabase], Iterable[UUID]], database: OrganizationDatabase, success: str, failure: str
 ) -> None:
-    """Run *change*, which deletes or suspends agents. Log each of the agents or, if it fails, the database's error."""
+    """Run *change*, which deletes or suspends agents. Log each agent, or the database's error."""
     log_fields = {"organization": database.organization_id}
     try:
         agent_ids = change(database)
