@@ -109,7 +109,7 @@ def _throttle_failures(organization_id: str, person: str, at: datetime) -> Itera
 
 
 def _read_document(client_uri: str, organization_id: str, at: datetime) -> tuple[list[str], datetime]:
-    """Fetch an app's document. Return its redirect URIs, and the instant until which they may be used."""
+    """Fetch an app's document. Return the redirect URIs in it, and the instant until which they may be used."""
     # This request does not count as running while it waits for the app's host, because few requests may run at once.
     queue_turn = current_request().environ[TURN]
     queue_turn.pause()

@@ -89,7 +89,7 @@ def _find_server(servers: list[Any], resource: str) -> Any:
 
 
 def _select_scopes(requested: AuthorizationRequest, agent: Any, rule: Any, server: Any) -> list[str]:
-    """Return the scopes that agent, rule, resource server and, if it names any, the request have in common."""
+    """Return the scopes that agent, rule and resource server have in common, limited to the requested scopes, if any."""
     [rule_scopes] = [permission["scopes"] for permission in rule.resources if permission["resource"] == server.resource]
     allowed_scopes = [scope for scope in agent.scopes if scope in rule_scopes and scope in server.scopes]
     # Scopes of our own API that the resource server lacks are ignored, because MCP clients request our scopes if the
@@ -102,7 +102,7 @@ def _select_scopes(requested: AuthorizationRequest, agent: Any, rule: Any, serve
 
 
 def _select_new_scopes(scopes: list[str], grants: list[Any], agent: Any) -> list[str]:
-    # Ending all tokens of an agent at an instant also ends its earlier grants, but their rows stay.
+    # If all tokens of an agent were ended, its earlier grants have ended too, although their rows remain.
     tokens_not_before = agent.tokens_not_before
     grants_in_force = [grant for grant in grants if tokens_not_before is None or grant.created_at >= tokens_not_before]
     granted_scopes = {scope for grant in grants_in_force for scope in grant.scopes}

@@ -33,7 +33,7 @@ class Visit(SealedForm):
 
 
 def show_grants(visit: Visit, at: datetime, *, notice: str | None = None) -> Response:
-    """Return the page with the person's grants, below a notice, or raise ``NotFound`` for a deleted organization."""
+    """Return the page with a notice and the person's grants, or raise ``NotFound`` for a deleted organization."""
     database = services().database.of(visit.organization_id, at)
     grants, servers, organization_rows = database.run(
         build_list_call(subject=visit.subject),

@@ -29,7 +29,7 @@ from agentidp.services import services
 
 MAX_QUERY = 2_000
 """Maximum number of characters of an authorization request. A cookie contains the request while the person signs in.
-The redirect to the app, in which a character can become three, must fit into the buffer in ``deploy/nginx.conf``."""
+The redirect to the app must fit into the buffer in ``deploy/nginx.conf``, although URL encoding triples characters."""
 
 _NOT_REGISTERED = (
     "This app is not registered here with the address to which it wants to send you. Nothing was sent to the app. "
@@ -43,7 +43,7 @@ _SHA_256 = re.compile(r"[A-Za-z0-9_-]{43}")
 class AuthorizationRequest:
     """A request to the authorization endpoint.
 
-    :param parameters: the parameters except ``client_id`` and ``redirect_uri``, by name, if not empty or repeated.
+    :param parameters: the parameters that have exactly one value, by name, except ``client_id`` and ``redirect_uri``.
     :param repeated: the names of the repeated parameters.
     :param client_uri: the ``client_id`` if it is the URL of a client ID metadata document, otherwise ``None``.
     """
@@ -57,7 +57,7 @@ class AuthorizationRequest:
 
     @property
     def client_host(self) -> str | None:
-        """The host of the client ID metadata document, by which people recognize the app, or ``None`` without one."""
+        """The host by which people recognize an app with a client ID metadata document; ``None`` for other apps."""
         return None if self.client_uri is None else host_of(self.client_uri)
 
     @property
@@ -67,7 +67,7 @@ class AuthorizationRequest:
 
     @property
     def scopes(self) -> list[str] | None:
-        """The requested scopes without ``offline_access``, or ``None`` if there are none, which requests all scopes."""
+        """The requested scopes without ``offline_access``. ``None`` requests all scopes."""
         scopes = read_scopes(self.parameters) or []
         return [scope for scope in scopes if scope != OFFLINE_ACCESS] or None
 
@@ -147,7 +147,7 @@ def _read_parameters(query: str) -> tuple[dict[str, str], frozenset[str]]:
 
 
 def check_registration(agent_rows: Sequence[Any], redirect_uri: str) -> None:
-    """Refuse a redirect URI that the row of an agent lacks, and any redirect URI if there is no row."""
+    """Raise ``ValidationError`` if there is no row of an agent, or if the agent has no such redirect URI."""
     if not agent_rows or not is_registered(redirect_uri, agent_rows[0].redirect_uris):
         raise ValidationError(_NOT_REGISTERED)
 

@@ -189,7 +189,7 @@ def store_answer() -> Response:
 
 
 def _redirect(address: str) -> Response:
-    """Redirect the browser by 303, so that it does not send the form to the client (RFC 9700 section 4.12)."""
+    """Redirect with status 303, so that the browser does not send the form to the client (RFC 9700 section 4.12)."""
     response = flask.redirect(address, 303)
     response.headers["Referrer-Policy"] = "no-referrer"
     return response  # type: ignore[return-value]

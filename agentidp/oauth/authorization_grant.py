@@ -49,7 +49,7 @@ class RedemptionCall(IssuanceCall):
     has_subject = True
 
     def find_scope_parameters(self, row: Any) -> dict[str, Any]:
-        """Return the parameters of this call, with the resource and the rule of the grant instead of the request's."""
+        """Return the parameters of this call, with the resource and the rule of the grant."""
         return self.parameters | {"resource": row.resource, "rule_id": row.delegation_rule_id}
 
 
@@ -113,8 +113,7 @@ def _build_redemption_call(
     code_verifier = form.get("code_verifier") if form["grant_type"] == AUTHORIZATION_CODE else None
     parameters: dict[str, Any] = {
         "scope": [scope for scope in token_request.scope or [] if scope != OFFLINE_ACCESS] or None,
-        # The statement gets the resource from the form, which is null only if the client sent no resource.
-        # token_request.resource would also be null for our own API.
+        # The form lacks a resource only if the client sent none. token_request.resource is also None for our own API.
         "resource": form.get("resource"),
         "jkt": proof and proof.jkt,
         "grant_id": token.grant_id,

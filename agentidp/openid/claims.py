@@ -102,7 +102,7 @@ def read_role(claims: Mapping[str, Any], settings: OidcSettings) -> str:
 def read_strings(claims: Mapping[str, Any], name: str | None) -> set[str]:
     """Return the strings in a claim, which is a string or a list.
 
-    :param name: the name of the claim, or the path to a nested claim with dots; ``None`` for no claim.
+    :param name: the name of the claim, or the dotted path to a nested claim; ``None`` for no claim.
     """
     if name is None:
         return set()

@@ -120,7 +120,7 @@ def build_cookie_prefix(settings: Settings) -> str:
 
 
 def build_cookie_name(key: str) -> str:
-    """Return the name of the cookie for a secret string, whose hash is the end of the name."""
+    """Return the name of the cookie for a secret string. The name ends with a hash of the string."""
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
     return f"{build_cookie_prefix(services().settings)}{_COMMON_NAME}{digest}"
 

@@ -50,7 +50,7 @@ class ProviderUnavailable(SignInRefused):
 
 
 class ProviderBusy(SignInRefused):
-    """503: other people of the same organization or network complete their sign-ins, such as in other tabs."""
+    """503: other sign-ins of the same organization or network, such as in other tabs, are being completed."""
 
     def __init__(self) -> None:
         wait_seconds = str(math.ceil(RETRY_AFTER))
@@ -200,7 +200,7 @@ class Provider:
 def build_callback_url(settings: Settings, path: str, organization_id: str | None) -> str:
     """Return the redirect URI of a provider, the instance's if there is no *organization_id*, for sign-ins at *path*.
 
-    Each provider has its own address, so that no provider gets another's code (RFC 9700 section 4.4.2.2).
+    Each provider has its own address, so that no provider gets another provider's code (RFC 9700 section 4.4.2.2).
     """
     return f"{settings.issuer}{path}/callback" + (f"/{organization_id}" if organization_id else "")
 
