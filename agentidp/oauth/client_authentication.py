@@ -78,10 +78,10 @@ def authenticates_client(view: View) -> View:
 
 
 def identify_client(request: Request, form: dict[str, str], at: datetime) -> Client:
-    """Return the client that a request names. Verifies an assertion; the database verifies a secret later.
+    """Return the client that a request names. An assertion is verified here, and a secret later by the database.
 
     :raises OAuthError: ``invalid_request`` for two mechanisms at once or an incomplete mechanism, ``invalid_client``
-        for no mechanism or one that is not supported.
+        for a missing or unsupported mechanism.
     """
     header = request.environ.get("HTTP_AUTHORIZATION")
     mechanisms = (header is not None, "client_secret" in form, "client_assertion" in form)
@@ -205,8 +205,8 @@ def authenticate(
 ) -> tuple[Client, Result]:
     """Authenticate a client by a database statement. Return the authenticated client and the statement's result.
 
-    If authentication fails by a rule in memory, which may have been deleted, the statement runs again with the stored
-    rule that accepts the assertion.
+    If authentication by a rule in memory fails, the rule may have been deleted, so the statement runs again with the
+    stored rule that accepts the assertion.
 
     :param run_client_statement: runs the statement, which may also do more, such as count a token. Returns ``None`` if
         authentication failed, or raises ``UniqueViolation`` if the assertion was used before.
@@ -228,8 +228,7 @@ def authenticate(
 def refuse_client(request: Request, client: Client, at: datetime) -> NoReturn:
     """Count a failed authentication and raise its error, with status 429 after too many failures from an address.
 
-    All failures take the same time and look the same, but the holder of the secret or of a signed assertion learns the
-    reason.
+    All failures take the same time. Only the holder of the secret or of a signed assertion learns the reason.
     """
     app_services = services()
     # A remembered client is looked up too, because the lookup of an unknown client costs a query, and the time must not

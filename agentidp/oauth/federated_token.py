@@ -35,8 +35,8 @@ logger = logging.getLogger("agentidp")
 def verify_for_client(services: Services, token: IssuerToken, client: Client, at: datetime) -> Client:
     """Verify a token by the rules of trust of the client that the request names.
 
-    Tries the rules by which the client's last token was accepted first. The statement that issues the token checks that
-    a valid credential still has the rule.
+    The rules by which the client's last token was accepted are tried first. The statement that issues the token checks
+    that a valid credential still has the rule.
 
     :returns: the client with the rule that accepts the token or, if no rule does, with the reason as its ``refusal``.
     """
@@ -72,9 +72,9 @@ def find_client(services: Services, token: IssuerToken, organization_id: str, ro
     """Return the client whose rule trusts a token that was sent without ``client_id``.
 
     :param rows: the result of ``sql/oauth/trusting_rules.sql`` for the organization in the token's audience.
-    :returns: the client with the rule that accepts the token. If no rule does, but all rules that match the token's
-        claims are of the same agent, this agent as the client, with the reason for the refusal. If no rule matches the
-        claims, the same for the rules that name the token's subject. In all other cases, an unknown client.
+    :returns: the client with the rule that accepts the token. Without such a rule, the client with the reason as its
+        ``refusal`` if a single agent has all rules that match the token's claims or, if no rule matches, all rules that
+        name the token's subject. Otherwise, an unknown client.
     """
     unknown_client = Client(UNKNOWN_ORGANIZATION, UNKNOWN_AGENT, is_federated=True)
     candidates = build_candidates(services, organization_id, rows)

@@ -74,7 +74,7 @@ class Subject:
     actor_token: AccessToken | None = None
 
     def list_issue_instants(self) -> list[datetime | None]:
-        """Return for each agent of the delegation the earliest ``iat`` of the tokens that name it; ``None`` if none."""
+        """Return, per agent of the delegation, the earliest ``iat`` of the tokens that name the agent, or ``None``."""
         instants_by_agent: dict[UUID, datetime] = {}
         if self.token is not None:
             earlier_delegation = self.token.delegation
@@ -167,8 +167,7 @@ def count_token_for_subject(
         # The deleted rule was still in memory, so a stored rule may accept the token in the next attempt. The refused
         # statement has consumed the client's assertion, so the next statement must not consume it again.
         client = replace(client, digest=None, expires_at=None)
-    # The failure is counted but not throttled, because the tokens come from other parties, who must not be able to lock
-    # the agent out.
+    # The failure is counted but not throttled, so that the senders of tokens cannot lock the agent out.
     Rejection(client.organization_id, client.agent_id, "subject token", refusal).record(database)
     raise refusal_error
 
@@ -196,7 +195,7 @@ def _build_memory_key(client: Client, audience: str | None) -> tuple[Any, ...]:
 
 def _forget_rules(services: Services, client: Client) -> bool:
     """Remove the delegation rules for a client from memory, and return whether memory had any."""
-    # A key of the cache contains an audience: None for the rules for subject tokens, our issuer for those for ID-JAGs.
+    # A key of the cache contains an audience: None for rules for subject tokens, our issuer for rules for ID-JAGs.
     rule_cache, issuer = services.issuer_tokens.rule_cache, services.settings.issuer
     memory_keys = [_build_memory_key(client, audience) for audience in (None, issuer)]
     return True in [rule_cache.forget(client.organization_id, memory_key) for memory_key in memory_keys]
