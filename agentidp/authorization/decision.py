@@ -89,7 +89,7 @@ def _find_server(servers: list[Any], resource: str) -> Any:
 
 
 def _select_scopes(requested: AuthorizationRequest, agent: Any, rule: Any, server: Any) -> list[str]:
-    """Return the scopes that agent, rule and resource server have in common, limited to the requested scopes, if any."""
+    """Return the scopes that agent, rule and resource server have in common, limited to requested scopes, if any."""
     [rule_scopes] = [permission["scopes"] for permission in rule.resources if permission["resource"] == server.resource]
     allowed_scopes = [scope for scope in agent.scopes if scope in rule_scopes and scope in server.scopes]
     # Scopes of our own API that the resource server lacks are ignored, because MCP clients request our scopes if the
