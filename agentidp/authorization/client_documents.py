@@ -54,7 +54,7 @@ _places = Places(MAX_READINGS, 1)
 
 
 def complete_request(requested: AuthorizationRequest, organization_id: str, at: datetime) -> AuthorizationRequest:
-    """Add the organization and the agent of an app to the app's authorization request, and check its redirect URI."""
+    """Add the organization and the agent of an app to the app's authorization request, and check the redirect URI."""
     agent_id = agent_id_of(organization_id, requested.client_uri or "")
     agent_rows = services().database.of(organization_id, at).fetch("agents/get_agent", agent_id=agent_id)
     check_registration(agent_rows, requested.redirect_uri)
@@ -68,7 +68,7 @@ def admit_app(
 
     :param organization_id: the organization of the person.
     :param claims: the claims of a verified ID token of the organization's provider.
-    :raises RateLimited: the document must be fetched, but too many others are being fetched or have failed.
+    :raises RateLimited: too many documents are being fetched now, or could not be fetched for the person.
     """
     client_uri = requested.client_uri or ""
     agent_id, host = agent_id_of(organization_id, client_uri), host_of(client_uri)

@@ -48,7 +48,7 @@ class SealedForm:
     def create(
         cls, provider: Provider, claims: dict[str, Any], organization_id: str, at: datetime, **fields: Any
     ) -> Self:
-        """Return a form for a person who has just signed in, with the fields of the subclass."""
+        """Return a form for a person who has just signed in. *fields*: the fields that only the subclass has."""
         form = cls(
             organization_id=organization_id,
             issuer=provider.settings.issuer,

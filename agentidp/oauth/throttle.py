@@ -70,13 +70,13 @@ def record_failure(database: Database, cell: int, rejection: Rejection, at: date
 
 
 def admit_event(database: Database, cell: int, at: datetime, *, every: timedelta = INTERVAL) -> bool:
-    """Count an event in its throttle for the time *every*, and return whether the throttle admits the event."""
+    """Count an event in a throttle, which forgets it after *every*, and return whether the throttle admits the event."""
     [admitted_rows] = database.of(UNKNOWN_ORGANIZATION, at).run(_build_failure_call(cell, at, every))
     return bool(admitted_rows)
 
 
 def is_throttled(database: Database, cells: list[int], at: datetime) -> bool:
-    """Return whether the throttle in one of several cells would refuse an event now. Count nothing."""
+    """Return whether a throttle in one of the cells would refuse an event now. Count nothing."""
     return bool(database.of(UNKNOWN_ORGANIZATION, at).fetch("oauth/throttled", cells=cells, latest=at + LATEST))
 
 

@@ -55,7 +55,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The subject for whom the tokens in a request let a client act.
+    """The subject for whom a client may act by the tokens in the client's request.
 
     :param ends_at: the expiry of the subject's token, in seconds since the epoch.
     :param is_bound: whether the subject's token is bound to a key, so that the new token must be bound too.

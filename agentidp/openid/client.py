@@ -106,7 +106,7 @@ class Client:
         return merge_claims(claims, userinfo)
 
     def find_end_session_endpoint(self) -> str | None:
-        """Return the URL for signing out at the provider, or ``None`` if there is none or it cannot be read."""
+        """Return the provider's URL for signing out, or ``None`` if the metadata has no URL or cannot be read."""
         with contextlib.suppress(KeysUnavailable, Unavailable):
             return self._read_endpoint(self.get_metadata(), "end_session_endpoint").geturl()
         return None
