@@ -59,7 +59,7 @@ def compute_findings(run: Run, query: FindingsQuery) -> ComputedFindings:
 
 
 def _read_rows(run: Run, calls: dict[str, Call]) -> dict[str, Rows]:
-    """Run all calls together, and return their rows by name. If that fails, run each alone, and omit failed calls."""
+    """Return the rows of the calls by name. If they fail together, run them separately, and omit those that fail."""
     try:
         return dict(zip(calls, run(*calls.values()), strict=True))
     except DatabaseUnavailable as unavailable:

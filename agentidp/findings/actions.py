@@ -55,7 +55,7 @@ def acknowledge_finding(caller: Caller, arguments: dict[str, Any], finding_id: U
 @blueprint.arguments(MuteSchema)
 @blueprint.response(200, FindingSchema)
 def mute_finding(caller: Caller, arguments: dict[str, Any], finding_id: UUID) -> Response:
-    """Mute findings of this kind about this agent, or about every agent, until a time. They are still listed."""
+    """Mute findings of this kind about this agent, or about every agent, until a time. Muted findings stay listed."""
     with caller.transaction() as transaction:
         return json_response(apply_action(transaction, finding_id, FindingChange.muted, **arguments).represent())
 
@@ -65,7 +65,7 @@ def mute_finding(caller: Caller, arguments: dict[str, Any], finding_id: UUID) ->
 @blueprint.arguments(NoteSchema)
 @blueprint.response(200, FindingSchema)
 def unmute_finding(caller: Caller, arguments: dict[str, Any], finding_id: UUID) -> Response:
-    """End the mutes that apply to a finding: of its kind for its agent, and of its kind for every agent."""
+    """End the mutes of a finding's kind, both for the finding's agent and for every agent."""
     with caller.transaction() as transaction:
         return json_response(apply_action(transaction, finding_id, FindingChange.unmuted, **arguments).represent())
 

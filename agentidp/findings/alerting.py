@@ -33,13 +33,13 @@ def decide_alerts(
     - A finding sends one alert when it opens, one per severity to which it escalates, and one when it is resolved.
     - A muted finding sends no alert until the mute ends, except for the end of the finding, because a target would
       otherwise show the finding as ongoing for ever.
-    - A finding that changes its kind is opened for the targets that want the new kind, unless this kind is muted.
+    - A finding whose kind changes sends the alert ``opened`` to targets that select the new kind, unless it is muted.
     - A reminder is sent once, as an escalation, if the finding was announced and is not muted.
 
     :param findings: the findings that are new or have changed, among them all ongoing findings.
     :param mutes: the (kind, subject) of each mute that applies now.
     :param changed_kind_ids: the ids of ongoing findings that are of another kind than before.
-    :param escalated_ids: the ids of findings that have escalated now, also by a reminder with the same severity.
+    :param escalated_ids: the ids of findings that have escalated now, even if only by a reminder.
     """
     findings_to_store: list[StoredFinding] = []
     alerts: list[Alert] = []

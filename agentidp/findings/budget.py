@@ -17,7 +17,7 @@ def build_call(query: FindingsQuery | None = None) -> Call:
 
 
 def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
-    """Return a finding if the budget is nearly used up, or if a forecast from a week or more exceeds the budget."""
+    """Return a finding if the budget is nearly used up, or if the forecast from at least a week of usage exceeds it."""
     return [
         _make_finding(row)
         for row in rows
@@ -43,13 +43,13 @@ def _make_finding(row: Any) -> Finding:
         verdict = f"{'was' if is_exceeded else 'will be'} exceeded on {day_in_words(row.crosses_on)}"
     else:
         verdict = "is nearly used" if row.tokens < row.budget else "is used up"
-    exceeded_on = row.crosses_on if is_exceeded else row.near_on if _is_near(row) else None
+    limit_passed_on = row.crosses_on if is_exceeded else row.near_on if _is_near(row) else None
     return Finding(
         kind="budget",
         severity=Severity.critical if is_exceeded else Severity.warning,
         begins=instant(row.month_begins, 0),
         ends=instant(row.month_ends, 0),
-        since=instant(exceeded_on, 0) if exceeded_on else None,
+        since=instant(limit_passed_on, 0) if limit_passed_on else None,
         unit="tokens in the month",
         observed=row.tokens,
         expected=row.budget,

@@ -58,7 +58,7 @@ def _absorb(finding: Finding, effects: Iterable[Finding]) -> Finding:
 
 
 def _copy_causes(uncached_finding: Finding | None, finding: Finding) -> Finding:
-    """Return a spike with the causes of *uncached_finding* (about the same agent) if both begin within a day.
+    """Return *finding*, with the causes of *uncached_finding* (about the same agent) if it is a spike within a day.
 
     A critical spike keeps its own causes, because it is a retry loop.
     """
@@ -71,7 +71,7 @@ def _copy_causes(uncached_finding: Finding | None, finding: Finding) -> Finding:
 def _merge_common_spikes(findings: list[Finding]) -> list[Finding]:
     """Return the findings, with a single finding for spikes of many agents that begin at about the same hour.
 
-    The single finding also replaces findings about work of these agents on a weekend, within a day of the spikes.
+    The single finding also replaces ``weekend`` findings of these agents that begin within a day of the spikes.
     """
     spikes = [finding for finding in findings if finding.kind == "spike" and finding.severity >= Severity.warning]
     spike_groups: list[list[Finding]] = []
@@ -107,7 +107,7 @@ def _common_spike(spikes: list[Finding]) -> Finding:
 
 
 def compute_urgency(finding: Finding, at: datetime) -> tuple[Any, ...]:
-    """Return a key that sorts findings of the severity ``info`` last and, apart from that, ongoing findings first."""
+    """Return a sort key that puts ``info`` findings last, and among all others ongoing findings first."""
     age = 0 if finding.ends > at - ONE_HOUR else 1 if finding.ends > at - ONE_DAY else 2
     return (
         finding.severity is Severity.info,

@@ -62,11 +62,11 @@ def _build_contributors_call(finding: Finding, query: FindingsQuery) -> Call:
     first_day, limit_parameter = finding.begins.date(), {"limit": thresholds.MAX_CONTRIBUTORS}
     duration = finding.ends - finding.begins
     if duration > ONE_DAY:
-        period_parameters = {"first": first_day, "last": query.today}
-        return Call("analytics/agent_usage", period_parameters | limit_parameter | {"with_names": True})
+        month_parameters = {"first": first_day, "last": query.today}
+        return Call("analytics/agent_usage", month_parameters | limit_parameter | {"with_names": True})
     first_hour = finding.begins.hour if duration < ONE_DAY else None
-    time_parameters = {"on_day": first_day, "at_hour": first_hour}
-    return Call("dashboard/agents_of_the_day", time_parameters | limit_parameter | {"by_rejected": False})
+    day_parameters = {"on_day": first_day, "at_hour": first_hour}
+    return Call("dashboard/agents_of_the_day", day_parameters | limit_parameter | {"by_rejected": False})
 
 
 def _build_contributor(row: Any) -> Contributor:
@@ -77,7 +77,7 @@ def _build_contributor(row: Any) -> Contributor:
 
 @dataclass(frozen=True, slots=True)
 class Peak:
-    """The day of a month on which an agent was issued far more tokens than on the median day."""
+    """The day of a month on which an agent was issued the most tokens."""
 
     agent_name: str
     day: date
@@ -91,7 +91,7 @@ class Peak:
 
 
 def _read_highest_peaks(run: Run, findings_by_index: dict[int, Finding], query: FindingsQuery) -> dict[int, Peak]:
-    """Return, by the index of each finding about a month, the highest peak of the agents that the finding names."""
+    """Return the highest peak among the agents of each finding about a month, by the index of the finding."""
     month_findings_by_index = {
         index: finding
         for index, finding in findings_by_index.items()
@@ -118,9 +118,9 @@ def find_highest_peak(contributor: Contributor, history_rows: Rows, day_count: i
     :param history_rows: rows of ``findings/contributor_days``, also of other agents, for *day_count* days.
     """
     tokens_by_day = {row.on_day: row.tokens for row in history_rows if row.agent_id == contributor.agent_id}
-    day, day_tokens = max(tokens_by_day.items(), key=lambda item: item[1], default=(date.min, 0))
+    peak_day, peak_tokens = max(tokens_by_day.items(), key=lambda item: item[1], default=(date.min, 0))
     usual_tokens = median([*tokens_by_day.values(), *[0] * (day_count - len(tokens_by_day))])
-    return Peak(contributor.agent_name, day, day_tokens, usual_tokens)
+    return Peak(contributor.agent_name, peak_day, peak_tokens, usual_tokens)
 
 
 def _add_names(finding: Finding) -> Finding:
@@ -128,17 +128,17 @@ def _add_names(finding: Finding) -> Finding:
 
     The other agents are removed from the finding, unless it is a spike.
     """
-    min_token_count = thresholds.MIN_CONTRIBUTOR_PERCENT * finding.observed / 100
-    main_contributors = tuple(contributor for contributor in finding.agents if contributor.count >= min_token_count)
+    min_tokens = thresholds.MIN_CONTRIBUTOR_PERCENT * finding.observed / 100
+    main_contributors = tuple(contributor for contributor in finding.agents if contributor.count >= min_tokens)
     contributors = finding.agents if finding.kind == "spike" else main_contributors
     if not main_contributors:
         return replace(finding, agents=contributors)
     # The agents' tokens are read later than the finding's tokens, so the sum is limited to the finding's tokens.
-    main_token_count = min(sum(contributor.count for contributor in main_contributors), finding.observed)
-    tokens_in_words = f"{format_count(finding.observed, 'token')} ({100 * main_token_count / finding.observed:.0f} %)"
+    named_tokens = min(sum(contributor.count for contributor in main_contributors), finding.observed)
+    total_words = f"{format_count(finding.observed, 'token')} ({100 * named_tokens / finding.observed:.0f} %)"
     agent_names = join_names([contributor.agent_name for contributor in main_contributors])
     verb = "was" if len(main_contributors) == 1 else "were"
-    summary = f"{finding.summary} {agent_names} {verb} issued {main_token_count:,.0f} of the {tokens_in_words}."
+    summary = f"{finding.summary} {agent_names} {verb} issued {named_tokens:,.0f} of the {total_words}."
     return replace(finding, agents=contributors, summary=summary)
 
 

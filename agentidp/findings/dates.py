@@ -20,7 +20,7 @@ def join_names(names: Sequence[str]) -> str:
 
 
 def days_in_words(first: date, last: date) -> str:
-    """Return ``on`` and the day, or ``from`` the first day ``to`` the last day."""
+    """Return days in words: ``on Sunday, 5 April 2026`` or ``from Saturday, 4 April 2026 to Sunday, 5 April 2026``."""
     if first == last:
         return f"on {day_in_words(first)}"
     return f"from {day_in_words(first)} to {day_in_words(last)}"

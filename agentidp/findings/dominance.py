@@ -24,9 +24,8 @@ def build_call(query: FindingsQuery) -> Call:
 
 
 def first_day(today: date) -> date:
-    """Return the first day of the month or, during the first week of the month, the day a week before the first."""
-    # The last week of the previous month counts too. Otherwise the job of the month's first night would have nearly all
-    # tokens.
+    """Return the first day that counts: the first of the month or, in the first week, seven days before the first."""
+    # Without the week before, a job in the first night of the month would have nearly all tokens of the month.
     first = today.replace(day=1)
     return first if today.day > thresholds.DOMINANCE_DAYS else first - timedelta(days=thresholds.DOMINANCE_DAYS)
 

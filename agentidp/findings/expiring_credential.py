@@ -29,8 +29,8 @@ def build_call(query: FindingsQuery) -> Call:
 
 def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     """Return a finding per credential for which a reminder is due."""
-    due_rows = [(row, list_due_reminders(row.created_at, row.expires_at, query.at)) for row in rows]
-    return [_make_finding(row, reminders[-1], query.at) for row, reminders in due_rows if reminders]
+    rows_and_reminders = [(row, list_due_reminders(row.created_at, row.expires_at, query.at)) for row in rows]
+    return [_make_finding(row, reminders[-1], query.at) for row, reminders in rows_and_reminders if reminders]
 
 
 def list_due_reminders(created_at: datetime, expires_at: datetime, at: datetime) -> list[int]:
@@ -49,11 +49,11 @@ def has_agent_moved(last_used_at: datetime | None, moved_at: datetime | None) ->
     return moved_at is not None and (last_used_at is None or moved_at - last_used_at >= thresholds.MOVED_AFTER)
 
 
-def _make_finding(row: Any, reminder: int, at: datetime) -> Finding:
-    severity, has_ended = Severity.critical if reminder == LAST else Severity.warning, row.expires_at <= at
+def _make_finding(row: Any, reminder_days: int, at: datetime) -> Finding:
+    severity, has_ended = Severity.critical if reminder_days == LAST else Severity.warning, row.expires_at <= at
     days_left = max((row.expires_at - at) / ONE_DAY, 0.0)
-    hours_left = format_count(int(24 * days_left), "hour") if 24 * days_left >= 1 else "less than an hour"
-    remaining_time = format_count(int(days_left), "day") if days_left >= 1 else hours_left
+    hours_words = format_count(int(24 * days_left), "hour") if 24 * days_left >= 1 else "less than an hour"
+    remaining_words = format_count(int(days_left), "day") if days_left >= 1 else hours_words
     cause_sentence = (
         f"It was created to end then. {'Each' if has_ended else 'From then on each'} request with it is refused, and "
         "what uses it stops working."
@@ -81,8 +81,8 @@ def _make_finding(row: Any, reminder: int, at: datetime) -> Finding:
         observed=int(10 * days_left) / 10,
         expected=FIRST,
         baseline="the days before its end in which a credential is to be replaced",
-        step=1 + thresholds.EXPIRY_REMINDERS.index(reminder),
-        summary=f"{credential_in_words(row)} {'ended' if has_ended else f'ends in {remaining_time},'} at "
+        step=1 + thresholds.EXPIRY_REMINDERS.index(reminder_days),
+        summary=f"{credential_in_words(row)} {'ended' if has_ended else f'ends in {remaining_words},'} at "
         f"{instant_in_words(row.expires_at)}. It {describe_last_use(row)}.",
         causes=cause_sentence,
         next_step=next_step,

@@ -59,7 +59,7 @@ class FindingsQuery:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of finding: how it is computed, and its properties for the rest of the service."""
+    """A kind of finding: the functions that compute it, and the properties that other modules read."""
 
     build_call: Callable[[FindingsQuery], Call]  # returns the statement that reads the rows
     compute_findings: Callable[[Rows, FindingsQuery], list[Finding]]

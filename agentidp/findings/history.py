@@ -14,8 +14,8 @@ DAY, WEEK = 24, 168
 def expand_to_hours(day_rows: Iterable[Sequence[Any]] | None, hour_count: int, unit_index: int = 1) -> list[int]:
     """Return the counts of the first *hour_count* hours of a history.
 
-    :param day_rows: per counter row, the index of the day, and 24 counts per unit, such as tokens; ``None``: no rows.
-    :param unit_index: the index of the list in a row: 1 for the first unit.
+    :param day_rows: rows of a day's index and, per unit such as tokens, a list of 24 counts; ``None``: no rows.
+    :param unit_index: the index of the unit's list in a row; 1 for the first unit.
     """
     counts_by_hour = [0] * (-(-hour_count // DAY) * DAY)
     filled_days = set()
@@ -41,7 +41,7 @@ def instant(first_day: date, hour: int) -> datetime:
 
 
 def find_first_midnight(counts_by_hour: Sequence[int]) -> int | None:
-    """Return the index of the first hour of the first day with a count, or ``None`` if there is no count."""
+    """Return the index of the first hour of the first day with usage, or ``None`` if all counts are zero."""
     first_active_hour = next((hour for hour, count in enumerate(counts_by_hour) if count), None)
     return None if first_active_hour is None else first_active_hour // DAY * DAY
 

@@ -51,7 +51,7 @@ def reconcile(
     """Compare computed findings with stored findings, and return the findings to store and their changes.
 
     :param stored: the findings that are ongoing or overlap the days of the evaluation.
-    :param not_computed: the kinds that could not be computed. Their findings do not end.
+    :param not_computed: the kinds that could not be computed. Stored findings of these kinds do not end.
     """
     stored_by_computed_index = _match_findings(stored, computed)
     pairs: list[tuple[StoredFinding | None, StoredFinding]] = []
@@ -126,7 +126,7 @@ def _may_be_same_subject(previous: Finding, finding: Finding) -> bool:
     """
     if bool(previous.agent_id) == bool(finding.agent_id):
         return previous.agent_id == finding.agent_id
-    has_unnamed_agents = any((item.agent_count or 0) > len(item.agents) > 0 for item in (previous, finding))
+    has_unnamed_agents = any((either.agent_count or 0) > len(either.agents) > 0 for either in (previous, finding))
     return has_unnamed_agents or not {*previous.agent_ids}.isdisjoint(finding.agent_ids)
 
 

@@ -40,7 +40,7 @@ class Incident:
 
 
 def group_into_incidents(findings: Sequence[StoredFinding]) -> list[Incident]:
-    """Group findings, which are sorted by urgency, into incidents in the same order."""
+    """Group findings into incidents. Both lists begin with the most urgent item."""
     incidents_by_index: dict[int, Incident] = {}
     for index, finding in enumerate(findings):
         if index not in incidents_by_index and (is_about_organization(finding) or finding.kind == "dominance"):
@@ -52,12 +52,12 @@ def group_into_incidents(findings: Sequence[StoredFinding]) -> list[Incident]:
             incident = Incident(finding, tuple(findings[part_index] for part_index in part_indexes))
             incidents_by_index |= dict.fromkeys((index, *part_indexes), incident)
     incidents = (incidents_by_index.get(index) or Incident(finding) for index, finding in enumerate(findings))
-    # Each incident occurs once per finding. The dictionary keeps one of them, at the place of its first finding.
+    # The generator yields an incident once per finding. The dictionary keeps the first occurrence of each incident.
     return list({incident.head.finding_id: incident for incident in incidents}.values())
 
 
 def _is_part(finding: StoredFinding, whole: StoredFinding) -> bool:
-    """Return whether a finding is a part of the incident whose head is *whole*, by the module's rule 2."""
+    """Return whether a finding is a part of the incident with the head *whole* (rule 2 of the module's docstring)."""
     return (
         kind_of(finding).is_about_tokens
         and not {*finding.agent_ids[:1]}.isdisjoint(whole.agent_ids)

@@ -111,7 +111,7 @@ class ListedFindingSchema(FindingSchema):
 
 
 class FindingsSchema(ma.Schema):
-    """The findings that are ongoing or ended in the last days; ongoing and most urgent findings come first."""
+    """The findings that are ongoing or ended in the requested days. Ongoing and urgent findings come first."""
 
     tenantId = ma.fields.String(required=True)
     days = ma.fields.Integer(required=True, validate=ma.validate.Range(1, MAX_DAYS))

@@ -59,7 +59,7 @@ def find_silence(
 def find_silence_by_hours(
     requests_by_hour: Sequence[int], last_active_hour: int, week_count: int, unknown_hours: Collection[int]
 ) -> Silence | None:
-    """Return an agent's silence judged by missed steady hours; ``None`` unless it stopped in the middle of its work."""
+    """Return the silence of an agent that stopped in the middle of its work, judged by missed hours, or ``None``."""
     first_hour = (last_active_hour // DAY - 7 * week_count) * DAY
     # active_weeks_by_hour[n] is the number of past weeks with a request in the hour that comes n hours after the week's
     # beginning. The weeks begin at *first_hour*.
@@ -69,7 +69,7 @@ def find_silence_by_hours(
     ]
 
     def list_steady_hours(hours: Iterable[int]) -> list[int]:
-        """Return the steady hours among *hours* up to the first rest, without the unknown hours."""
+        """Return the steady (usually active) hours up to the first rest in *hours*, without the unknown hours."""
         steady_hours, idle_hour_count = [], 0
         for hour in hours:
             is_steady = active_weeks_by_hour[(hour - first_hour) % WEEK] >= thresholds.STEADY_SHARE * week_count
@@ -81,8 +81,8 @@ def find_silence_by_hours(
         return steady_hours
 
     missed_hours = list_steady_hours(range(last_active_hour + 1, len(requests_by_hour) - 1))
-    active_weeks = [active_weeks_by_hour[(hour - first_hour) % WEEK] for hour in missed_hours]
-    if sum(compute_evidence(active_count, week_count) for active_count in active_weeks) < thresholds.MIN_EVIDENCE_HOURS:
+    active_week_counts = [active_weeks_by_hour[(hour - first_hour) % WEEK] for hour in missed_hours]
+    if sum(compute_evidence(weeks, week_count) for weeks in active_week_counts) < thresholds.MIN_EVIDENCE_HOURS:
         return None
     last_work_hours = list_steady_hours(range(last_active_hour, last_active_hour - thresholds.WORK_HOURS, -1))
     if not was_working(requests_by_hour, last_work_hours, first_hour, week_count):
@@ -92,7 +92,7 @@ def find_silence_by_hours(
     # The silence is compared with the second-longest pause, because the longest pause may have been an incident.
     if len(missed_hours) <= thresholds.PAUSE_TIMES * sorted([0, 0, *pause_lengths])[-2]:
         return None
-    return Silence(last_active_hour + 1, sum(active_weeks) / week_count, "hours")
+    return Silence(last_active_hour + 1, sum(active_week_counts) / week_count, "hours")
 
 
 def find_silence_by_days(
@@ -103,12 +103,12 @@ def find_silence_by_days(
     today = (len(requests_by_hour) - 1) // DAY
     # requests_by_weekday[n] has the requests of each past week on the weekday that comes n days after *last_day*.
     requests_by_weekday = [requests_by_day[last_day - 7 * week_count + offset : last_day : 7] for offset in range(7)]
-    missed_weekdays = [
+    requests_of_missed_weekdays = [
         requests_by_weekday[(day - last_day) % 7] for day in range(last_day + 1, today) if day not in unknown_days
     ]
     active_week_counts = [
         sum(map(bool, weekday_requests))
-        for weekday_requests in missed_weekdays
+        for weekday_requests in requests_of_missed_weekdays
         if is_workday(weekday_requests, requests_by_weekday)
     ]
     # An agent that usually rests on some days may have a holiday in the first week of its silence.
@@ -139,8 +139,8 @@ def count_weeks_of_history(requests_by_hour: Sequence[int], last_day: int) -> in
 def count_active_weeks(requests_by_hour: Sequence[int], hour: int, last_day: int, week_count: int) -> int:
     """Return the number of weeks before *last_day* in which an agent was active in the same hour of the week as *hour*.
 
-    :param hour: an index of *requests_by_hour* or, for an hour in the future, what its index will be.
-    :param week_count: the number of weeks to look at.
+    :param hour: an index of *requests_by_hour*, which may be of an hour in the future.
+    :param week_count: the number of weeks that are searched.
     """
     first_hour = (last_day - 7 * week_count) * DAY
     past_hours = range(first_hour + (hour - first_hour) % WEEK, last_day * DAY, WEEK)

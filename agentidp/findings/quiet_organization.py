@@ -51,7 +51,7 @@ class QuietTime(NamedTuple):
 
 
 def find_busy_hours(active_agents_by_hour: Sequence[int], since: int) -> dict[int, int]:
-    """Return the usual number of active agents per busy hour from hour *since* on.
+    """Return the usual number of active agents by busy hour, from hour *since* on.
 
     :param active_agents_by_hour: the number of active agents by hour. The last hour is not over.
     """
@@ -117,7 +117,7 @@ def find_quiet_days(
     if first_midnight is None:
         return []
     quiet_times: list[QuietTime] = []
-    last_active_day = max(day for day, requests in enumerate(requests_by_day) if requests)
+    last_active_day = max(day for day, day_requests in enumerate(requests_by_day) if day_requests)
     for day in range(first_judged_day, len(requests_by_day) - 1):
         past_days = range(day - 7, first_midnight // DAY - 1, -7)[: thresholds.SILENCE_WEEKS]
         past_requests = [requests_by_day[past_day] for past_day in past_days]
@@ -139,7 +139,7 @@ def find_quiet_days(
 def is_unlikely(
     hours: Sequence[int], active_agents_by_hour: Sequence[int], usual_agents_by_hour: dict[int, int]
 ) -> bool:
-    """Return whether so few active agents in these hours are unlikely, by the sum of half the Poisson deviances."""
+    """Return whether so few active agents in *hours* are improbable, by half the sum of the Poisson deviances."""
     evidence = 0.0
     for hour in hours:
         active_agent_count, usual_agent_count = active_agents_by_hour[hour], usual_agents_by_hour[hour]
@@ -156,7 +156,7 @@ def is_working(active_counts: Sequence[int], usual_count: int) -> bool:
 def find_group_stops(
     sampled_requests: Sequence[Sequence[int]], since: int, holidays: Collection[int]
 ) -> list[QuietTime]:
-    """Return the periods that begin at hour *since* or later, in which several agents stopped in the same hour.
+    """Return the periods, from hour *since* on, that begin with a stop of several agents in the same hour.
 
     A period ends when half of the stopped agents are active again.
 
@@ -171,13 +171,13 @@ def find_group_stops(
         work_hours = (hour for hour in range(begin_hour, current_hour) if hour not in holidays)
         first_hours = list(islice(work_hours, thresholds.MIN_STOPPED_HOURS))
         stopped_agents = tuple(
-            agent for agent, requests in enumerate(sampled_requests) if has_stopped(requests, begin_hour, first_hours)
+            index for index, requests in enumerate(sampled_requests) if has_stopped(requests, begin_hour, first_hours)
         )
         active_agent_count = sum(1 for requests in sampled_requests if requests[begin_hour - 1])
         if len(stopped_agents) >= max(thresholds.MIN_STOPPED_AGENTS, thresholds.MIN_STOPPED_SHARE * active_agent_count):
             end_hour = begin_hour
             while end_hour < current_hour and 2 * sum(
-                1 for agent in stopped_agents if sampled_requests[agent][end_hour]
+                1 for index in stopped_agents if sampled_requests[index][end_hour]
             ) < len(stopped_agents):
                 end_hour += 1
             expected_hours = (end_hour - begin_hour) * active_agent_count
@@ -189,7 +189,7 @@ def find_group_stops(
 
 
 def has_stopped(requests_by_hour: Sequence[int], stop_hour: int, hours: Sequence[int]) -> bool:
-    """Return whether an agent was active in the hour before *stop_hour*, and idle from then to the last of *hours*.
+    """Return whether an agent was active in the hour before *stop_hour*, and idle from *stop_hour* to the last hour.
 
     :param hours: hours from *stop_hour* on. If the agent is not usually active in each of them, the result is false.
     """

@@ -25,7 +25,7 @@ def build_call(query: FindingsQuery) -> Call:
 
 
 def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
-    """Return a finding per agent with a nearly used quota, and one if a quota of the organization is nearly used."""
+    """Return one finding per agent with a nearly used quota, and one for nearly used quotas of the organization."""
     findings = [
         _make_finding(row, severity, query.at)
         for row in rows
@@ -37,7 +37,7 @@ def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
 
 
 def severity_of(used: int, tokens: int, *, is_enforced: bool) -> Severity | None:
-    """Return the severity if *used* of a quota's *tokens* are used; ``None`` if the quota is not nearly used up."""
+    """Return the severity for a quota of *tokens* of which *used* are used, or ``None`` below 80 %."""
     if used >= tokens:
         return Severity.critical if is_enforced else Severity.warning
     return Severity.info if used * 100 >= tokens * thresholds.QUOTA_NEAR_PERCENT else None

@@ -62,16 +62,16 @@ def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
 
 
 def find_exceeded_baseline(rejections_by_day: Sequence[int], day: int, active_days: Sequence[int]) -> int | None:
-    """Return a day's baseline if the day has far more rejected requests; otherwise ``None``.
+    """Return a day's baseline if the day's rejected requests far exceed the baseline, otherwise ``None``.
 
     The baseline is the 75th percentile of the rejected requests per day on the ``REJECTION_DAYS`` days before.
 
     :param active_days: the days with tokens or rejected requests. Days before the first active day are left out of the
         baseline.
     """
-    first_compared_day = day - thresholds.REJECTION_DAYS
-    first_day = min((active_day for active_day in active_days if first_compared_day <= active_day < day), default=day)
-    rejection_count, baseline = rejections_by_day[day], percentile_75(rejections_by_day[first_day:day])
+    earliest_day = day - thresholds.REJECTION_DAYS
+    first_active_day = min((active_day for active_day in active_days if earliest_day <= active_day < day), default=day)
+    rejection_count, baseline = rejections_by_day[day], percentile_75(rejections_by_day[first_active_day:day])
     is_exceeded = rejection_count >= thresholds.MIN_REJECTED and rejection_count > thresholds.REJECTED_TIMES * baseline
     return baseline if is_exceeded else None
 
@@ -125,26 +125,26 @@ def _make_finding(
 def _count_issued_and_expected_tokens(
     tokens_by_hour: Sequence[int], first_hour: int, last_hour: int
 ) -> tuple[int, float]:
-    """Return the tokens that an agent was issued from the first to the last hour, and the usual number of tokens."""
+    """Return the tokens that an agent was issued, and usually is issued, between two hours."""
     hours = range(first_hour, last_hour + 1)
     expected_tokens = sum(
         median([float(tokens_by_hour[hour - WEEK * week]) for week in range(1, 5) if hour >= WEEK * week])
         for hour in hours
     )
     if len(hours) > 2:
-        # In the first and the last hour, tokens may have been issued before or after the rejections.
+        # Tokens of the first and the last hour do not count, because they may have been issued outside the rejections.
         hours = hours[1:-1]
     return sum(tokens_by_hour[hour] for hour in hours), expected_tokens
 
 
-def _explain_rejections(row: Any, rejected: int, tokens: int, usual_tokens: float) -> tuple[Severity, str, str, str]:
+def _explain_rejections(row: Any, failures: int, tokens: int, usual_tokens: float) -> tuple[Severity, str, str, str]:
     """Return the severity, summary, causes and next step of a finding about rejected requests.
 
-    :param rejected: the number of rejected requests.
+    :param failures: the number of rejected requests.
     :param tokens: the number of tokens that the agent was issued in the same period.
     :param usual_tokens: the number of tokens that the agent is usually issued in such a period.
     """
-    failure_words = f"{rejected:,} requests of {row.agent_name or 'subjects that have no agent'} failed to authenticate"
+    failure_words = f"{failures:,} requests of {row.agent_name or 'subjects that have no agent'} failed to authenticate"
     if row.agent_name is None:
         return (
             Severity.warning,

@@ -64,8 +64,7 @@ def store_evaluation(
     reconciliation = reconcile(stored_findings, computed.findings, query.at, not_computed=computed.not_computed)
     if reconciliation.findings:
         _store_reconciliation(transaction, reconciliation)
-    # If the last evaluation was before the first day of this evaluation, findings that ended between the two are
-    # unknown.
+    # If the last evaluation was before this evaluation's first day, findings that ended between the two are unknown.
     has_gap = evaluated_at is not None and evaluated_at.astimezone(UTC).date() < query.since
     transaction.fetch(
         "finding_state/finish_evaluation",
@@ -78,8 +77,8 @@ def store_evaluation(
 
 def _store_reconciliation(transaction: Transaction, result: Reconciliation) -> None:
     escalated_ids = {finding.finding_id for finding, change in result.changes if change is FindingChange.escalated}
-    muted_subjects = {(mute_row.kind, mute_row.subject) for mute_row in transaction.fetch("finding_state/mutes")}
-    findings, alerts = decide_alerts(result.findings, muted_subjects, result.changed_kind_ids, escalated_ids)
+    mutes = {(mute_row.kind, mute_row.subject) for mute_row in transaction.fetch("finding_state/mutes")}
+    findings, alerts = decide_alerts(result.findings, mutes, result.changed_kind_ids, escalated_ids)
     transaction.fetch("finding_state/store_findings", findings=Jsonb([*map(finding_to_row, findings)]))
     for finding_id in escalated_ids:
         transaction.fetch("finding_state/withdraw_acknowledgement", finding_id=finding_id)

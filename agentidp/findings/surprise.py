@@ -61,7 +61,7 @@ from agentidp.findings.finding import Severity
 from agentidp.findings.history import DAY, WEEK, median
 from agentidp.findings.thresholds import SpikeRule
 
-# A lasting change is unusual on its first day, and on the NEW_LEVEL_DAYS days after it. Then it is a new level.
+# A lasting change is unusual on its first day, and on the NEW_LEVEL_DAYS days after it. Later it is a new level.
 JUDGED_DAYS_BEFORE = thresholds.NEW_LEVEL_DAYS + 1
 """Number of days before the first requested day whose hours are judged too, because a spike may have begun there."""
 
@@ -105,12 +105,11 @@ def find_unusual_hours(
         days before it are returned too.
     :param agent_count: the number of agents of the organization that are judged.
     """
-    # The expected tokens of an agent's first day are unknown, because there is no earlier day. In both lists, the hours
-    # before start_hour are zero.
+    # The expected tokens of an agent's first day are unknown, because there is no earlier day. In *tokens* and
+    # *expected*, the hours before start_hour are zero.
     start_hour = max(first_midnight + DAY, first_requested_hour - DAYS_BEFORE * DAY)
     tokens = [*[0] * start_hour, *tokens_by_hour[start_hour:]]
-    # The list *expected* has one hour more than *tokens*, because _History.judge() reads the expected tokens of the
-    # next hour too.
+    # *expected* has one hour more than *tokens*, because _History.judge() also reads the next hour.
     expected = [
         *[0.0] * start_hour,
         *(
@@ -154,7 +153,7 @@ class _History(NamedTuple):
         """
         expected_tokens_nearby = hour_sum.expected
         if rule.hours == 1:
-            # Daylight saving can move the tokens of a neighbouring hour here, but hardly changes a window's sum.
+            # Daylight saving can move the tokens of a neighbouring hour to this hour. It hardly changes a longer sum.
             expected_tokens_nearby = max(self.expected[hour - 1 : hour + 2])
         if not hour_sum.may_be_unusual or not is_large_enough(
             hour_sum.tokens, expected_tokens_nearby, self.expected_of_day[hour]
@@ -240,7 +239,7 @@ def sum_tokens_by_rule(
 
 
 def sum_three_nights(window_sums: Sequence[Sum], are_windows_full: Sequence[bool]) -> list[Sum]:
-    """Return, for each hour, the sum of the windows that end with it, 24 hours before, and 48 hours before."""
+    """Return, for each hour, the sum of the windows that end with the hour, and 24 and 48 hours before it."""
     three_night_sums = [Sum(0.0, 0.0, 0.0, may_be_unusual=False)] * len(window_sums)
     for end_hour in range(2 * DAY, len(window_sums)):
         if are_windows_full[end_hour] and are_windows_full[end_hour - DAY] and are_windows_full[end_hour - 2 * DAY]:
@@ -264,7 +263,7 @@ def compute_rolling_sums(values: Sequence[float], hours: int) -> list[float]:
 
 
 def select_usual_days(day: int, rule: SpikeRule) -> slice:
-    """Return the days before *day* whose surprises are usual. The last ``NEW_LEVEL_DAYS`` are left out."""
+    """Return the slice of days before *day* whose surprises count as usual, without the last ``NEW_LEVEL_DAYS``."""
     # The rule for three nights notices a change two days late. Its usual days end two days later than those of other
     # rules, so that a lasting change becomes usual for all rules on the same day.
     end_day = day - thresholds.NEW_LEVEL_DAYS + rule.days - 1
@@ -274,7 +273,7 @@ def select_usual_days(day: int, rule: SpikeRule) -> slice:
 def decide_severity(
     surprise_value: float, usual_surprises: Sequence[float], factor: float, min_surprise: float
 ) -> Severity | None:
-    """Return the severity of a surprise, or ``None`` if it is usual, by the highest surprise of each usual day."""
+    """Return the severity of a surprise compared with the highest surprise of each usual day; ``None`` if usual."""
     second_highest_usual_surprise, highest_usual_surprise = sorted(usual_surprises)[-2:]
     if surprise_value > max(min_surprise, factor * highest_usual_surprise):
         return Severity.warning

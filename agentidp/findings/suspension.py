@@ -53,7 +53,7 @@ def find_suspension_time(row: Any, at: datetime) -> datetime | None:
 
 
 def _select_due_rows(transaction: Transaction, dormant_rows: Rows) -> Rows:
-    """Return the rows of dormant agents whose announced time has passed, and whose announcing finding is ongoing."""
+    """Return the rows of agents whose announced time has passed, if the finding that announced it is ongoing."""
     due_rows = [
         agent
         for agent in dormant_rows

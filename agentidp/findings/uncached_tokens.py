@@ -68,7 +68,7 @@ def find_latest_costly_days(
     """Return the days of the latest period without cached tokens, or ``None`` if the period ended before *since*.
 
     :param since: the first requested day.
-    :param replicas: the number of declared replicas. Without it, many instances that cache their tokens are recognized.
+    :param replicas: the number of declared replicas. Without it, days that caching instances explain are left out.
     """
     runs_of_costly_days: list[list[CostlyDay]] = [[]]
     for first_hour in range(0, len(requests), DAY):
@@ -121,18 +121,18 @@ def is_explained_by_replicas(tokens_by_hour: Sequence[int], costly_days: Sequenc
     # If a token lives for more than an hour, the counts do not show when tokens are renewed.
     if token_ttl > 3600:
         return False
-    adjacent_tokens = [
+    adjacent_token_counts = [
         (tokens_by_hour[hour], tokens_by_hour[hour + 1])
         for costly_day in costly_days
         for hour in range(costly_day.first_hour, costly_day.last_hour)
     ]
     dispersions = [
         (hour_tokens - next_hour_tokens) ** 2 / (hour_tokens + next_hour_tokens)
-        for hour_tokens, next_hour_tokens in adjacent_tokens
+        for hour_tokens, next_hour_tokens in adjacent_token_counts
         if hour_tokens or next_hour_tokens
     ]
     is_steady = median(dispersions) <= thresholds.MAX_REPLICA_DISPERSION
-    replica_count = median([float(hour_tokens) for hour_tokens, _ in adjacent_tokens]) * token_ttl / 3600
+    replica_count = median([float(hour_tokens) for hour_tokens, _ in adjacent_token_counts]) * token_ttl / 3600
     return (
         len(dispersions) >= thresholds.MIN_DISPERSION_PAIRS and is_steady and replica_count <= thresholds.MAX_REPLICAS
     )
@@ -188,8 +188,8 @@ def _first_history_day(query: FindingsQuery) -> date:
 
 
 def _make_finding(costly_days: list[CostlyDay], row: Any, query: FindingsQuery) -> Finding:
-    issued = sum(costly_day.tokens for costly_day in costly_days)
-    needed = sum(costly_day.needed for costly_day in costly_days)
+    issued_tokens = sum(costly_day.tokens for costly_day in costly_days)
+    needed_tokens = sum(costly_day.needed for costly_day in costly_days)
     begins_at, ends_at = (
         instant(_first_history_day(query), day * DAY) for day in (costly_days[0].day, costly_days[-1].day + 1)
     )
@@ -202,18 +202,18 @@ def _make_finding(costly_days: list[CostlyDay], row: Any, query: FindingsQuery) 
         begins=begins_at,
         ends=min(query.at, ends_at),
         unit="tokens",
-        observed=issued,
-        expected=needed,
-        excess=issued - needed,
+        observed=issued_tokens,
+        expected=needed_tokens,
+        excess=issued_tokens - needed_tokens,
         baseline=f"one token per {query.token_ttl} seconds in its active hours"
         + (f", for {replica_words}" if replica_words else ""),
-        summary=f"{row.agent_name} was issued {issued:,} tokens on {len(costly_days)} days; "
-        f"{f'its {replica_words}' if replica_words else 'it'} needed {needed:,}.",
+        summary=f"{row.agent_name} was issued {issued_tokens:,} tokens on {len(costly_days)} days; "
+        f"{f'its {replica_words}' if replica_words else 'it'} needed {needed_tokens:,}.",
         causes="It asks for a new token before each call instead of keeping the one that it has, or "
         + ("more instances of it run than are declared." if replica_words else "very many instances of it run."),
         next_step=f"Make it keep its token for the {query.token_ttl} seconds of expires_in, which would have saved "
-        f"{issued - needed:,} tokens. If its instances are short-lived, let them share one. If many instances run, "
-        "declare how many: agentidp agent update --expected-replicas.",
+        f"{issued_tokens - needed_tokens:,} tokens. If its instances are short-lived, let them share one. "
+        "If many instances run, declare how many: agentidp agent update --expected-replicas.",
     )
 
 

@@ -71,9 +71,9 @@ def find_unusual_work(tokens_by_hour: Sequence[int], day: int) -> tuple[int, int
         return None
     past_days = range(day - 7 * week_count, day)
     usual_tokens = max(tokens_by_day[past_day] for past_day in past_days if (day - past_day) % 7 == 0)
-    weekday_tokens = [tokens_by_day[past_day] for past_day in past_days if (day - past_day) % 7]
-    average_tokens = sum(weekday_tokens) / len(weekday_tokens)
-    has_enough_workdays = 3 * sum(1 for day_tokens in weekday_tokens if day_tokens) >= 2 * len(weekday_tokens)
+    other_day_tokens = [tokens_by_day[past_day] for past_day in past_days if (day - past_day) % 7]
+    average_tokens = sum(other_day_tokens) / len(other_day_tokens)
+    has_enough_workdays = 3 * sum(1 for day_tokens in other_day_tokens if day_tokens) >= 2 * len(other_day_tokens)
     if not has_enough_workdays or not _is_work(tokens_by_day[day] - usual_tokens, average_tokens):
         return None
     if 100 * usual_tokens <= thresholds.QUIET_PERCENT * average_tokens:
@@ -120,12 +120,12 @@ def _list_contributors(agents_at_work: list[tuple[Any, int, int]]) -> list[Contr
 
 
 def _make_finding(rest_days: list[int], agents_at_work: list[tuple[Any, int, int]], query: FindingsQuery) -> Finding:
-    """Return the finding about days of rest. *agents_at_work* has a row, the tokens and the usual tokens per agent."""
+    """Return the finding about *rest_days*. *agents_at_work*: a row, tokens and usual tokens per agent and day."""
     agents = _list_contributors(agents_at_work)
     is_alone = len(agents) == 1
     other_agents = "another agent" if len(agents) == 2 else f"{len(agents) - 1:,} other agents"
     begins_at, ends_at = (instant(_first_history_day(query), day * DAY) for day in (rest_days[0], rest_days[-1] + 1))
-    tokens, usual_tokens = sum(agent.count for agent in agents), sum(usual for *_, usual in agents_at_work)
+    tokens, usual_tokens = sum(agent.count for agent in agents), sum(agent_usual for *_, agent_usual in agents_at_work)
     return Finding(
         kind="weekend",
         severity=Severity.warning if tokens - usual_tokens >= thresholds.MIN_WEEKEND_WARNING_TOKENS else Severity.info,
