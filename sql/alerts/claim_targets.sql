@@ -1,5 +1,5 @@
 -- Leases alert targets of the organization, so that no other process sends to them until leased_until. Chooses targets that are
--- enabled and have a due delivery, but no pause and no lease. Targets whose last lease ended first are chosen first. Returns one
+-- enabled and have a due delivery, but no pause and no lease. The targets whose last lease ended earliest come first. Returns one
 -- row per leased target, including its encrypted address.
 -- Parameters: organization_id; at: the current time; leased_until; max_targets.
 --

@@ -1,7 +1,7 @@
--- Deletes old deliveries of all organizations. Keeps the last delivery that a target has accepted for a finding, unless it reports
--- the finding's end, because this delivery shows that the target must still receive the end. Returns no row.
--- Parameters: made_before: only deliveries that were made before this instant are deleted; kept_after: an earlier
--- instant; all deliveries that were made before kept_after are deleted.
+-- Deletes deliveries of all organizations that were made before made_before. Of these, the last delivery that a target has accepted
+-- for a finding is kept until the target accepts the finding's end, because it shows that the target must still receive the end.
+-- Deliveries that were made before kept_after, an earlier instant, are all deleted. Returns no row.
+-- Parameters: made_before, kept_after.
 --
 -- for: operator
 delete from alert_deliveries

@@ -1,6 +1,6 @@
--- Returns the last audit event that may be pruned from an organization's chain, because this event and all events before it are
--- older than cutoff. One row: sequence, hash, and events: the number of events up to and including this event. Returns no row if
--- there is no such event.
+-- Returns the last audit event that may be pruned from an organization's chain: this event and all earlier events are older than
+-- cutoff. One row: sequence, hash, and events: the number of events up to and including this event. Returns no row if there is
+-- no such event.
 -- Parameters: organization_id; cutoff (timestamptz).
 --
 -- for: operator

@@ -1,5 +1,5 @@
 -- Configures a new connection of the service, so that the defaults of the server, database and role do not matter. Sets the role,
--- the time limit of statements, plans that are reused, the date format that psycopg reads, the isolation level that quotas need,
+-- the time limit of statements, the reuse of plans, the date format that psycopg reads, the isolation level that quotas need,
 -- and commits that wait for the disk. Returns one row with is_standby: whether the server is a standby; is_read_only: whether it
 -- refuses writes.
 -- Parameters: role; statement_timeout: with its unit.

@@ -1,6 +1,5 @@
--- Configures a connection of the operator. Sets the date format that psycopg reads. Makes Citus change tables by one connection
--- per worker, so that a migration can change a table and then create a function. Without Citus, the second setting has no
--- effect. Returns one row.
+-- Configures a connection of the operator. Sets the date format that psycopg reads. Makes Citus, if it is installed, change tables
+-- over one connection per worker, so that a migration can change a table and then create a function. Returns one row.
 --
 -- for: operator
 select

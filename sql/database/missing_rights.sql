@@ -5,7 +5,7 @@
 --
 -- for: operator
 with server as (
-    -- Since PostgreSQL 16, a role can only grant another role if it has the admin option for the other role.
+    -- Since PostgreSQL 16, the current role can grant agentidp_service to others only with the admin option for agentidp_service.
     select
         current_setting('server_version_num')::integer >= 160000 as has_administrators,
         %(creates_role)s::boolean or to_regrole('agentidp_service') is null as must_create

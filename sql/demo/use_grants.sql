@@ -3,7 +3,7 @@
 -- Parameters: organization_id.
 update grants
 set
-    -- Citus adds no interval to a timestamptz of a row, because the result depends on the time zone. The time of UTC has none.
+    -- Citus refuses to add an interval to a timestamptz column, because the result depends on the session's time zone.
     expires_at = (created_at at time zone 'UTC' + make_interval(days => days)) at time zone 'UTC',
     challenge = null,
     redirect_uri = null,

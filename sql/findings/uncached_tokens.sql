@@ -1,8 +1,8 @@
 -- Returns the hourly counts of the agents that possibly get far more tokens than they need. One row per agent: agent_id,
 -- agent_name; expected_replicas (or null); history (json): an array with one item per counter row, [days since first_day, the
 -- 24 hourly counts of tokens, the 24 hourly counts of requests].
--- An agent needs one token per lifetime and declared replica in its active hours. A UTC day is suspect if the agent was issued at
--- least min_tokens, and more than "factor" times the tokens that it needed. The agents must have at least min_days suspect days.
+-- An agent needs one token per lifetime and declared replica in its active hours. A UTC day is suspect if the agent got at least
+-- min_tokens, and more than "factor" times the tokens that it needed. Each returned agent has at least min_days suspect days.
 -- Tokens for resource servers that want a token per call, or whose tokens have a shorter lifetime than token_ttl, do not count:
 -- an additional item of the history subtracts the counts of such tokens.
 -- Parameters: organization_id; first_day (date): the first day of the histories; since and until (date): the first day that may
@@ -47,8 +47,8 @@ suspect_days as materialized (
     select
         days.agent_id,
         days.tokens - coalesce(counted.tokens, 0) as tokens,
-        -- counted.tokens is null if all tokens of the day count. Otherwise it is unknown in which hours the other tokens were
-        -- issued, so the fewest tokens of an hour are taken to be one.
+        -- counted.tokens is null if all tokens of the day count. Otherwise the hours of the tokens that count are unknown, so the
+        -- agent is assumed to need only one token on the day.
         case when counted.tokens is null then days.fewest else 1 end as fewest
     from days
     left join lateral (

@@ -1,4 +1,4 @@
--- Lets people allow agents to act by the authorization code flow: redirect URIs of agents, the age of grants, and grants.
+-- Adds redirect URIs of agents, the maximum age of grants, and grants, for the authorization code flow.
 
 alter table agents add column redirect_uris text[] not null default '{}';
 

@@ -1,6 +1,6 @@
--- Each alert target of an organization gets a name of its own, because files name targets by it. The oldest target with a name
--- keeps the name, and the names of the others get the target's id appended. There is no unique key, because servers of release
--- 1.0.0 allow equal names and would fail during the upgrade.
+-- Makes the names of an organization's alert targets unique, because files refer to targets by name. Appends the beginning of the
+-- target's id to the name, except for the oldest target with this name. There is no unique key, because servers of release 1.0.0
+-- allow equal names and would fail during the upgrade.
 update alert_targets
 set name = left(alert_targets.name, 91) || ' ' || left(alert_targets.target_id::text, 8)
 from (

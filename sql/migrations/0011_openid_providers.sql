@@ -2,7 +2,7 @@
 create table openid_providers (
     organization_id text collate "C" not null references organizations,
     openid_provider_id uuid not null,
-    -- New at each change. A sign-in, a form or a session that began with another version is refused.
+    -- A new value at each change. A sign-in, a form or a session that began with another version is refused.
     version uuid not null,
     issuer text not null,
     client_id text not null,
@@ -18,6 +18,6 @@ create table openid_providers (
 );
 alter table openid_providers enable row level security, force row level security;
 create policy own_organization on openid_providers using (organization_id = current_setting('agentidp.organization_id', true));
--- The operator, who owns the tables, encrypts the secrets again.
+-- The operator, who owns the tables, re-encrypts the secrets of all organizations.
 create policy operator on openid_providers to current_user using (true);
 grant select, insert, update, delete on openid_providers to agentidp_service;

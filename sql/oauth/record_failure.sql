@@ -1,8 +1,8 @@
 -- Counts a failed authentication at "at" in the throttle of its client and address, and returns one row. If the throttle admits
 -- no further failure, the throttle does not change, so that further attempts do not prolong the wait, and no row is returned. The
 -- statement also deletes at most ten throttles with the next higher numbers that have not been used for a minute.
--- Parameters: organization_id: of the throttles; cell: the throttle's number; nearby: the number of next higher numbers among
--- which the statement looks for unused throttles; every (interval): the time after which a failure is forgotten; at
+-- Parameters: organization_id: of the throttles; cell: the throttle's number; nearby: only throttles with numbers below cell +
+-- nearby are deleted; every (interval): the time after which a failure is forgotten; at
 -- (timestamptz); latest (timestamptz): an admits_at after this instant is ignored, because a wrong clock has written it.
 --
 -- citus: no shard, because throttles are on the coordinator
@@ -27,8 +27,8 @@ insert into throttles as throttle (organization_id, cell, admits_at)
 values (
     %(organization_id)s,
     %(cell)s::integer,
-    -- An unused throttle admits at once as many failures as a throttle admits per minute. The factor 2 prevents one more failure,
-    -- which would be admitted because a throttle also admits a failure if its admits_at equals "at".
+    -- After this first failure, the throttle admits at once the rest of the failures that it admits per minute. The factor is 2
+    -- and not 1, because a throttle also admits a failure if its admits_at equals "at".
     %(at)s::timestamptz - interval '1 minute' + 2 * %(every)s::interval
 )
 on conflict (organization_id, cell) do update

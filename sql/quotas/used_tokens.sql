@@ -1,5 +1,5 @@
--- Returns the number of tokens that an agent or an organization was issued so far in the current window of a quota. One row: used,
--- or no row if there are no tokens.
+-- Returns the number of tokens issued to an agent or an organization so far in the current window of a quota. One row: used; no
+-- row if there are no tokens.
 -- Parameters: organization_id; day; hour; agent_id: nil for the organization; quota_window: hour, day or month.
 --
 -- max-pages-read: 500, for each day of the month

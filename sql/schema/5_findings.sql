@@ -18,7 +18,7 @@ create table findings (
     -- Infinity for a finding that has not ended. The column is never null. A "not null" constraint would make the condition of the
     -- partial index below always true, and the planner would use the index even to look up one finding.
     ended_at timestamptz,
-    -- The number of evaluations since the finding was last returned by an evaluation.
+    -- The number of evaluations since an evaluation last returned the finding.
     misses smallint not null,
     acknowledged_at timestamptz,
     -- The name of the agent that acknowledged the finding, or 'operator' for a command.
