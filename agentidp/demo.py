@@ -204,7 +204,7 @@ def _add_usage(transaction: Transaction, agent_ids: dict[DemoAgent, UUID]) -> No
 def generate_traffic(at: datetime) -> Iterator[tuple[DemoAgent, datetime, list[int]]]:
     """Yield the tokens, requests and rejected requests per agent and UTC hour. Hours without counts are omitted.
 
-    :param at: the end of the 90 days, in UTC. The counts of its hour are reduced to the part of the hour before *at*.
+    :param at: the end of the 90 days, in UTC. The counts of the last hour are only for the part before *at*.
     """
     midnight, random = datetime.combine(at.date(), time(), UTC), Random("agentidp demo")  # noqa: S311 - not a secret
     for agent in AGENTS:

@@ -69,8 +69,8 @@ class _Command(click.Command):
 def apply_document(path: Path, is_plan: bool, is_pruning: bool, is_strict: bool, as_json: bool) -> None:
     """Change organizations, agents, resource servers, rules and alert targets to match FILE.
 
-    All changes are made in one transaction. Objects and members that FILE omits stay unchanged, except rules of trust
-    and quotas that are missing from a list in FILE.
+    All changes are made in one transaction. Objects and members that FILE omits stay unchanged, but rules of trust and
+    quotas that a list in FILE omits are removed.
 
     FILE contains no secrets. Instead of the addresses of alert targets, FILE names environment variables. For each new
     agent, the command prints another command that creates its credential.

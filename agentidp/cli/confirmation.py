@@ -56,7 +56,7 @@ def confirm(
     """Print what the command will do, and return only if the user confirms.
 
     :param describe_consequences: returns sentences about what the command will change, or an empty string if the
-        command has already printed them. It is not called with ``--yes``, except in a dry run.
+        command has already printed them. Called only without ``--yes`` or in a dry run.
     :param name: the name that the user must type instead of ``y``, for the most dangerous commands.
     :param is_dry_run: print the consequences, and end the command with exit code 0.
     :raises click.ClickException: there is neither a terminal nor ``--yes``, or the user typed another name.

@@ -172,7 +172,7 @@ def find_agent(
     if organization_id is not None:
         organization_rows = [row for row in organization_rows if row.organization_id == organization_id]
     list_candidates = partial(_list_agent_candidates, services, organization_rows, now, is_deleted=is_deleted)
-    # Surrogates and null characters are replaced, because PostgreSQL refuses them. No agent's name contains any.
+    # Surrogates and null characters are replaced, because PostgreSQL refuses them. No agent's name contains them.
     candidates = list_candidates(id_or_name.encode(errors="replace").decode().replace("\0", "\ufffd"))
     if not candidates and len(organization_rows) <= MAX_SEARCHED:
         candidates = list_candidates(None)

@@ -88,7 +88,7 @@ def _select_members(row: dict[str, Any], names: Sequence[str]) -> dict[str, Any]
 
 
 def print_text(text: str, *, err: bool = False) -> None:
-    """Print text to standard output, or to standard error if *err*. Escape characters that manipulate terminals."""
+    """Print text to standard output or standard error (*err*). Characters that manipulate terminals are escaped."""
     click.echo(printable(text, is_multiline=True), err=err)
 
 

@@ -104,7 +104,7 @@ class FastApplication(Application):
         return frozenset(endpoint for endpoint in endpoints if not endpoint.startswith(prefixes_with_hooks))
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
-        """For a path without parameters, set the request's route and return ``None``. Otherwise return an adapter."""
+        """For a path without parameters, set the request's route and return ``None``; otherwise, Werkzeug's adapter."""
         rule = self._routes_without_parameters.get((request.method, request.path)) if request is not None else None
         if request is None or rule is None:
             return super().create_url_adapter(request)

@@ -141,7 +141,7 @@ class PollingWorker(Worker):
         self._await_events(connection, self.cfg.keepalive)
 
     def _await_events(self, connection: Connection, seconds: float | None, events: int = select.EPOLLIN) -> None:
-        """Let a connection wait for events, at most for *seconds*. None keeps the connection's previous deadline."""
+        """Let a connection wait for events, at most *seconds*. None keeps the connection's previous deadline."""
         descriptor = connection.sock.fileno()
         watch_connection = self._epoll.modify if connection.is_watched else self._epoll.register
         # The lock ensures that the thread that epoll wakes finds the connection in keepalived_conns, and that the main

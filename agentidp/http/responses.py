@@ -51,7 +51,7 @@ def data_response(
     If the request's ``If-None-Match`` has the content's ETag, return 304 instead (RFC 9110 section 13.1.2).
 
     :param body: the JSON body, whose list ``data`` this function empties. Its rows are objects. If all fields of *item*
-        are integers, IDs and dates, rows can be tuples in the order of the fields, which are encoded in half the time.
+        are integers, IDs and dates, rows can be tuples in the order of the fields. Tuples are encoded in half the time.
     :param item: the schema of a row. A column of the CSV has the name of a member, or ``object.member``.
     :param represent: returns a row of the response for an element of ``data``.
     """

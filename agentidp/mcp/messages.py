@@ -51,7 +51,7 @@ class Message:
     def result(self, **members: Any) -> dict[str, Any]:
         """Return the JSON-RPC response to this request, with *members* as the result.
 
-        The result always has ``resultType``, which the revisions in :data:`STATELESS` define and the others allow.
+        The result always has ``resultType``, which the revisions in :data:`STATELESS` define and older revisions allow.
         """
         return {"jsonrpc": "2.0", "id": self.id, "result": {"resultType": "complete", **members}}
 

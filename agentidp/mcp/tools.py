@@ -23,7 +23,7 @@ from agentidp.http.parser import check_parameters
 from agentidp.http.request_context import current_context, current_request
 
 MAX_QUERY = 4096
-"""Maximum characters of a tool's arguments, encoded as a query. nginx accepts request lines of about this length."""
+"""Maximum characters of a tool's arguments, encoded as a query. nginx accepts request lines of up to 8 KB."""
 
 _REFERENCE = re.compile(r'"#/components/schemas/([^"]+)"')
 READS = {"readOnlyHint": True, "openWorldHint": False}

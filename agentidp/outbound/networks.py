@@ -44,7 +44,7 @@ REFUSED = (
     *_networks("2001:db8::/32", "3fff::/20"),  # Documentation.
     *_networks("2002::/16"),  # 6to4, which leads to an IPv4 address.
 )
-"""Networks with addresses that are not public. Connections to them are refused unless they are allowed."""
+"""Networks with addresses that are not public. Connections to these networks must be allowed explicitly."""
 
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
 """The IPv6 addresses that IANA allocates to networks."""
@@ -62,7 +62,7 @@ class AllowedNetworks:
 
     :param allowed: networks that are allowed in addition to public addresses; None for no networks.
     :param plain: the networks to which unencrypted connections are allowed; None for all of *allowed*.
-    :param setting: the setting that error messages name because it allows networks; None to name no setting.
+    :param setting: the setting that allows networks, for error messages; None if no setting does.
     """
 
     def __init__(

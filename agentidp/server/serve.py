@@ -83,7 +83,7 @@ def _run_gunicorn(runtime: Runtime, bind: str, announce: Callable[[Runtime], Non
     gunicorn = _start_child(["gunicorn", "--config", str(gunicorn_config()), "agentidp:create_app()"], environment)
     watcher = None
     if runtime.settings.watch == "on":
-        # The watcher needs the operator's role, because the service's role may not list the organizations.
+        # The watcher needs the operator's role, because the service's role cannot list the organizations.
         watcher = Watcher({**environment, "AGENTIDP_DATABASE_URL": str(runtime.settings.database_url)})
     try:
         _await_gunicorn(gunicorn, bind)
@@ -113,8 +113,8 @@ def _build_gunicorn_environment(runtime: Runtime, bind: str) -> dict[str, str]:
         "PWD": str(Path.cwd()),
     }
     environment.pop("AGENTIDP_SECRET_KEY_FILE", None)
-    # This path makes the workers import this copy of the package. gunicorn would put the working directory, which may
-    # contain another copy, first on the path unless PYTHONPATH contains it.
+    # This path makes the workers import this copy of the package. Without the working directory in
+    # PYTHONPATH, gunicorn would put this directory, which may contain another copy, first on the path.
     python_path = [str(PACKAGE.parent), os.environ.get("PYTHONPATH"), environment["PWD"]]
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, python_path))
     return environment
