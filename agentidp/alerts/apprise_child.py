@@ -30,7 +30,7 @@ class _ConnectionGuard:
         self._networks, self._is_plain = AllowedNetworks(tuple(map(ip_network, networks))), is_plain
 
     def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
-        """Refuse connections to forbidden addresses, and new programs. Python calls this before each audit event."""
+        """Refuse connections to forbidden addresses, and new programs. Python calls this method at each audit event."""
         if event in ("socket.connect", "socket.sendto"):
             try:
                 self._networks.check_address(ip_address(arguments[1][0]), is_plain=self._is_plain)

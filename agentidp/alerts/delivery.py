@@ -101,7 +101,7 @@ class Dispatcher:
         self._turns = {turn: organization_id for turn, organization_id in self._turns.items() if not turn.done()}
         at, new_turn_count = self._clock(), 0
         # The items are copied, because other threads may add items during the loop.
-        slow_ids = {organization_id for organization_id, slow_at in [*self._slow_at.items()] if at - slow_at < SLOW_FOR}
+        slow_ids = {organization_id for organization_id, sent_at in [*self._slow_at.items()] if at - sent_at < SLOW_FOR}
         for organization_id in self._list_waiting_organizations(at):
             max_new_turns = self._compute_max_new_turns(organization_id, slow_ids)
             if max_new_turns <= 0:
@@ -153,12 +153,12 @@ class Dispatcher:
             if self._connection is None or self._connection.closed:
                 self._connection = connect(self._url)
             self._delete_old_deliveries(self._connection, at)
-            rows = run_statement(self._connection, "alerts/waiting_organizations", at=at)
+            organization_rows = run_statement(self._connection, "alerts/waiting_organizations", at=at)
         except psycopg.Error as error:
             if self._connection is not None:
                 self._connection.close()
             raise DatabaseUnavailable(" ".join(str(error).split())) from error
-        return [organization_row.organization_id for organization_row in rows]
+        return [organization_row.organization_id for organization_row in organization_rows]
 
     def _delete_old_deliveries(self, connection: psycopg.Connection[Any], at: datetime) -> None:
         if self._cleaned_at is not None and at - self._cleaned_at < FORGET_INTERVAL:
@@ -188,8 +188,7 @@ class Dispatcher:
                 "alerts/release_target", target_id=target.target_id, leased_until=target.leased_until
             )
         except DatabaseUnavailable:
-            # The target stays leased, so it gets no message until the lease expires. Messages that are not recorded as
-            # sent are then sent again.
+            # The lease could not be ended, so the target gets its next message after the lease has expired.
             logger.warning("alerts are delayed: the database is unavailable")
         except Exception as error:
             logger.exception("unexpected error in the delivery of alerts", exc_info=error)

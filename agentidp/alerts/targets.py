@@ -152,7 +152,7 @@ def _check_url(settings: Settings, type_: str, url: str) -> str:
 @blueprint.response(201, CreatedAlertTargetSchema, headers=["Location"])
 @blueprint.alt_response(409, "CONFLICT")
 def create_alert_target(caller: Caller, new_target: dict[str, Any]) -> Response:
-    """Create an alert target. The response to this request is the only one that contains the key of its webhooks."""
+    """Create an alert target. Only the response to this request contains the key that signs the target's webhooks."""
     with caller.transaction() as transaction:
         target_row, signing_secret = add_target(transaction, caller.settings, new_target)
     response_body = represent(target_row) | {"secret": signing_secret}

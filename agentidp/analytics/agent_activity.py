@@ -36,14 +36,14 @@ class AgentActivitySchema(PeriodSchema):
 def agent_activity(caller: Caller, period: Period, agent_id: UUID) -> Response:
     """Tokens, requests and failed authentications of an agent per UTC day, zeros included, oldest first."""
     day_rows = caller.read("analytics/agent_activity", agent_id=agent_id, **period.bounds)
-    agent_row = require_row(day_rows)
+    first_row = require_row(day_rows)
     return respond(
         caller,
         period,
-        [(row.date, row.tokens, row.requests, row.rejected) for row in day_rows],
+        [(day_row.date, day_row.tokens, day_row.requests, day_row.rejected) for day_row in day_rows],
         AgentDaySchema,
         agentId=str(agent_id),
-        agentName=agent_row.agent_name,
-        status=agent_row.status,
-        lastTokenHour=timestamp(agent_row.last_token_hour),
+        agentName=first_row.agent_name,
+        status=first_row.status,
+        lastTokenHour=timestamp(first_row.last_token_hour),
     )

@@ -76,7 +76,7 @@ class Attribution:
 def read_attribution(
     caller: Caller, period: Period, agent_id: UUID | None, *more_calls: Call
 ) -> tuple[Attribution, list[Rows]]:
-    """Return the tokens of an agent or, for ``None``, of the organization in a period, and the rows of *more_calls*.
+    """Return the tokens of an agent (``None``: of the organization) in a period, and the rows of *more_calls*.
 
     :raises NotFound: the organization has no such agent, not even a deleted one.
     """
@@ -112,7 +112,7 @@ def read_attribution(
 
 
 def build_delegations_call(period: Period, agent_id: UUID | None) -> Call:
-    """Return the statement that reads the tokens with which an agent acts, or other agents act for it.
+    """Return the statement that reads the tokens with which an agent acts for others, or others act for the agent.
 
     :param agent_id: ``None`` for the tokens of all agents.
     """
@@ -132,7 +132,7 @@ def respond_by_day(
     item_schema: type[ma.Schema],
     represent: Callable[[Any, str], dict[str, Any]],
 ) -> Response:
-    """Return a response with one row per day with tokens, for each of *usages*: credentials or resources.
+    """Return a response with one row per day with tokens and credential or resource (*usages*).
 
     :param represent: returns a usage as JSON. Its second argument is the identifier of our own API.
     :raises ValidationError: there are more than :data:`MAX_ROWS` rows.

@@ -31,8 +31,8 @@ from agentidp.http.schemas import required, timestamp
 blueprint = Blueprint("credential-usage", __name__, description="Tokens by credential")
 
 TYPES = ("secret", "key", "federated", "public", "operator", "not_attributed")
-"""The types of credentials in a response. ``operator`` means tokens that ``agentidp token`` issued without a
-credential, and ``not_attributed`` means imported usage."""
+"""The types of credentials in a response. ``operator`` means the temporary credentials of ``agentidp token``, and
+``not_attributed`` means imported usage."""
 
 
 class ResourceTokensSchema(ma.Schema):
@@ -130,7 +130,7 @@ def list_used_credentials(attribution: Attribution) -> list[CredentialUsage]:
     for row in attribution.rows:
         credential = usage_by_id.get(row.credential_id)
         if credential is None:
-            # Rows of credentials are never deleted, so this is a use of the temporary credential of ``agentidp token``.
+            # Only temporary credentials of ``agentidp token`` are deleted, so that command issued these tokens.
             credential = usage_by_id[row.credential_id] = CredentialUsage(
                 row.credential_id, row.agent_id, names_by_id[row.agent_id], "operator", period.days
             )
@@ -148,7 +148,7 @@ def list_used_credentials(attribution: Attribution) -> list[CredentialUsage]:
     credentials.sort(key=lambda credential: credential.credential_id.int if credential.credential_id else 0)
     if token_count := sum(attribution.not_attributed):
         agent_name = None if attribution.agent_id is None else names_by_id[attribution.agent_id]
-        # Tokens without a credential are added last, so that the stable sort below keeps them last among equal numbers.
+        # The stable sort below keeps this item last among items with the same number of tokens.
         credentials.append(
             CredentialUsage(
                 None,

@@ -55,13 +55,13 @@ def delegations(caller: Caller, period: Period, agent: UUID | None) -> Response:
     authorization code. The numbers are exact, because a token is counted in the transaction that issues it.
     """
     if agent is None:
-        [rows] = caller.read_together(build_delegations_call(period, None))
+        [delegation_rows] = caller.read_together(build_delegations_call(period, None))
     else:
-        rows, agent_rows = caller.read_together(
+        delegation_rows, agent_rows = caller.read_together(
             build_delegations_call(period, agent), Call("audit/agent_names", {"agent_ids": [agent]})
         )
         require_row(agent_rows)
-    return respond(caller, period, represent_delegations(rows, period), DelegationSchema)
+    return respond(caller, period, represent_delegations(delegation_rows, period), DelegationSchema)
 
 
 def represent_delegations(rows: Rows, period: Period) -> list[dict[str, Any]]:

@@ -72,7 +72,7 @@ class Impact:
 
     @property
     def valid_tokens(self) -> dict[str, Any]:
-        """The tokens that may still be valid, if each was issued at the end of the hour in which it was counted."""
+        """The maximum number of valid tokens, and their last expiry, if each was issued at the end of its hour."""
         max_valid_tokens, valid_until = 0, None
         for (hour, lifetime), tokens in self.issued.items():
             latest_issued_at = min(self.at, hour + HOUR)
@@ -130,7 +130,7 @@ def find_quietest_hours(tokens_by_hour: Sequence[int]) -> int:
 
     :param tokens_by_hour: tokens by the hour of the week, which begins on Sunday at midnight in UTC.
     """
-    # A tie of equally quiet groups goes to the group with the fewest tokens from five hours before to five after it.
+    # Between equal sums, the sum that also contains the five hours before and the five hours after decides.
     offset_ranges = (range(QUIET_HOURS), range(-5, QUIET_HOURS + 5))
     sums_by_hour = [
         [sum(tokens_by_hour[(first_hour + offset) % HOURS] for offset in offsets) for offsets in offset_ranges]
@@ -248,7 +248,7 @@ def _build_agent_use_call(agent_id: UUID, at: datetime) -> Call:
 
 
 def _sum_tokens_of_actors(agent_id: UUID, delegations: Rows, first_day: date) -> list[AgentTokens]:
-    """Return each other agent that acted for the agent *agent_id*, with the number of tokens that it got for this.
+    """Return the other agents that acted for *agent_id*, each with its number of such tokens, most tokens first.
 
     :param delegations: rows of ``analytics/delegations`` for a period that begins on *first_day*.
     """

@@ -38,7 +38,7 @@ def owner_usage(caller: Caller, period: Period) -> Response:
 
 
 def build_owner_usage_call(period: Period) -> Call:
-    """Return the call that reads the number of tokens per owner. :func:`represent_owners` takes its rows."""
+    """Return the statement that reads the number of tokens per owner."""
     return Call("analytics/owner_usage", period.bounds)
 
 

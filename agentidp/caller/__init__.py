@@ -99,7 +99,7 @@ class Caller:
         return rows
 
     def read_together(self, *calls: Call) -> list[Rows]:
-        """Run calls that only read, and return the rows of each. Admit the caller unless this request already did so.
+        """Run calls that only read, and return the rows of each. Admit the caller at the first call of a request.
 
         Without a read replica, both take one round trip, and the admission runs last, so that it locks the rows that
         count the request only briefly. A replica cannot admit the caller, so the primary admits the caller first.
@@ -129,7 +129,7 @@ class Caller:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Transaction]:
-        """Open a durable transaction. It first admits the caller (:meth:`admit`), unless this was already done."""
+        """Open a durable transaction, which first admits the caller (:meth:`admit`) unless the request has done so."""
         self._check_no_transaction()
         self.leave_replica()
         actor, token, admitted_rows = request_actor(*self._actor), self._token_to_admit, []
@@ -150,7 +150,7 @@ class Caller:
             self._finish_admission(token, admitted_rows)
 
     def admit(self) -> None:
-        """Check that the caller's agent and token are valid and count the request, unless this was done before.
+        """Check that the caller's agent and token are valid, and count the request, both once per request.
 
         :raises Unauthorized: the agent is not active, the token was revoked, or the DPoP proof was used before.
         """
@@ -209,7 +209,7 @@ def wait_for_turn(organization_id: str) -> None:
     """
     request = current_request()
     if request.environ.get("CONTENT_LENGTH") or "HTTP_TRANSFER_ENCODING" in request.environ:
-        # The body is read first, so that a slow client occupies no place in the queue. The view reports an error.
+        # The body is read first, so that a slow client occupies no place in the queue. The view reports errors.
         with contextlib.suppress(HTTPException):
             request.get_data()
     request.environ[TURN] = services().fair_queue.enter(organization_id)
@@ -254,7 +254,7 @@ def bearer(scope: str) -> Callable[[View], View]:
                 if scope not in caller.scopes:
                     raise InsufficientScope(scope)
                 if has_no_parameters and current_request().query_string:
-                    # This view has no parameters, so all are refused. The parsers of other views refuse unknown ones.
+                    # A view without parameters has no parser that would refuse unknown parameters.
                     check_parameters(current_request().args)
                 response = view(caller, *args, **kwargs)
             except (Unauthorized, DatabaseUnavailable):

@@ -112,8 +112,7 @@ class ObjectKind:
         """Add the route that creates an object.
 
         :param schema: the schema of the request body.
-        :param add: creates an object from the loaded body, and returns its row. A lambda adapts a function that has
-            other parameters, because commands and forms call the same function.
+        :param add: creates an object from the loaded body, and returns its row.
         """
 
         @self._blueprint.arguments(schema)
@@ -137,9 +136,9 @@ class ObjectKind:
         self._add_route("GET", self._path, f"list_{self._type}s", list_objects, description)
 
     def add_get_route(self, statement: str, description: str) -> None:
-        """Add the route that returns one object. The route selects it by id from the rows of *statement*.
+        """Add the route that returns one object.
 
-        :param statement: gets the id, and returns the object's row, or ignores the id and returns at most 20 objects.
+        :param statement: returns the row of the object with the id, or all objects if these are at most 20.
         """
 
         @self._blueprint.response(200, self._schema)
@@ -176,7 +175,7 @@ class ObjectKind:
         self._add_route("PATCH", self._object_path, f"change_{self._type}", change, description)
 
     def add_delete_route(self, description: str, remove: Callable[[Transaction, UUID], None] | None = None) -> None:
-        """Add the route that deletes an object by calling *remove*, or :meth:`remove` if *remove* is ``None``."""
+        """Add the route that deletes an object by the function *remove* (default: :meth:`remove`)."""
 
         @self._blueprint.response(204)
         def delete(caller: Caller, **path_ids: UUID) -> Response:

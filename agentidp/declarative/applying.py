@@ -167,7 +167,7 @@ def _plan_changes(
     is_pruning: bool,
     is_strict: bool,
 ) -> Plan:
-    """Return the changes that make an organization match a file. *current* is None if the organization is new."""
+    """Return the plan that makes an organization match a file. *current* is None if the organization is new."""
     content = _check_rules_of_trust(declared, settings, transaction.organization_id)
     _copy_unchanged_addresses(declared, transaction, settings, current)
     all_changes = list_changes(fill_omissions(content), current, is_pruning=True)
@@ -351,7 +351,7 @@ def _refuse_deleted_agents(declared: DeclaredOrganization, changes: list[Change]
 
 @contextlib.contextmanager
 def _name_place_in_errors(declared: DeclaredOrganization, path: Path, change: Change | None = None) -> Iterator[None]:
-    """Replace an error in the block by one with the place in the file, in a line per member that breaks a rule."""
+    """Replace an error in the block by an error with the place in the file, one line per member that breaks a rule."""
     try:
         yield
     except NotFound:

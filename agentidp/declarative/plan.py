@@ -167,7 +167,7 @@ def _compare_objects(
 
 
 def _list_differences(change: Change, existing: dict[str, Any]) -> list[Change]:
-    """Return a change with only those members that differ from an existing object; empty if no member differs."""
+    """Return a list with the change of the members that differ from an existing object; empty if none differs."""
     changed_members = {member: value for member, value in change.after.items() if not _is_same(value, existing[member])}
     previous_members = select_members(existing, changed_members)
     return [replace(change, before=previous_members, after=changed_members)] if changed_members else []

@@ -77,7 +77,7 @@ def import_usage(
 
 
 def _read_agent_ids(transaction: Transaction) -> dict[str, UUID]:
-    """Return the agents' IDs by the text that a file can contain: IDs, and the names of agents that are not deleted."""
+    """Return the ID of each agent by its ID and, unless the agent is deleted, also by its name."""
     agent_rows = transaction.fetch("usage_history/agents")
     ids_by_name = {agent_row.name: agent_row.agent_id for agent_row in agent_rows if not agent_row.is_deleted}
     return ids_by_name | {str(agent_row.agent_id): agent_row.agent_id for agent_row in agent_rows}
@@ -96,7 +96,7 @@ def _sum_records(
     problems: list[tuple[int, str]] = []
     sums_by_agent: dict[UUID, Hours] = {agent_id: {} for agent_id in agents.values()}
     sums_by_id_or_name = {id_or_name: sums_by_agent[agent_id] for id_or_name, agent_id in agents.items()}
-    convert_values, sum_count = RecordConverter(at).convert, 0
+    convert_values, sums_in_memory = RecordConverter(at).convert, 0
     # This loop is not split into functions, because one more function call per record would slow down large imports.
     try:
         for record_values in FORMATS[file_format](source):
@@ -113,18 +113,18 @@ def _sum_records(
                     break
                 continue
             total.records += 1
-            hour_counts = sums_by_hour.get(hour)
-            if hour_counts is not None:
-                hour_counts[0] += record_counts[0]
-                hour_counts[1] += record_counts[1]
-                hour_counts[2] += record_counts[2]
+            hour_sums = sums_by_hour.get(hour)
+            if hour_sums is not None:
+                hour_sums[0] += record_counts[0]
+                hour_sums[1] += record_counts[1]
+                hour_sums[2] += record_counts[2]
                 continue
-            if sum_count == MAX_SUMS:
+            if sums_in_memory == MAX_SUMS:
                 yield sums_by_agent
-                sum_count = 0
+                sums_in_memory = 0
                 for agent_hours in sums_by_agent.values():
                     agent_hours.clear()
-            sum_count += 1
+            sums_in_memory += 1
             sums_by_hour[hour] = [*record_counts]
     except BadRecord as error:
         problems.append((source.line, str(error)))
