@@ -40,9 +40,9 @@ MAX_REJECTIONS = 20
 def show_agent(caller: Caller, agent_id: UUID) -> Response:
     """Show an agent's usage by day, and the findings about the agent."""
     period = parse_period(caller.at)
-    calls = _build_calls(agent_id, period)
-    attribution, row_lists = read_attribution(caller, period, agent_id, *calls.values())
-    rows_by_name = dict(zip(calls, row_lists, strict=True))
+    calls_by_name = _build_calls(agent_id, period)
+    attribution, rows_of_calls = read_attribution(caller, period, agent_id, *calls_by_name.values())
+    rows_by_name = dict(zip(calls_by_name, rows_of_calls, strict=True))
     activity_rows, agent = rows_by_name["activity"], rows_by_name["agent"][0] if rows_by_name["agent"] else None
     agent_delegations = delegations.represent_delegations(rows_by_name["delegations"], period)
     quotas = compute_used_quotas([*rows_by_name["own_quotas"], *rows_by_name["shared_quotas"]], caller.at)
@@ -60,17 +60,17 @@ def show_agent(caller: Caller, agent_id: UUID) -> Response:
         credentials=[usage for usage in list_credential_usages(attribution) if not usage.revoked_at],
         issuers={row.credential_id: row.trust["issuer"] for row in rows_by_name["credentials"] if row.trust},
         resources=[usage for usage in list_used_resources(attribution, rows_by_name["servers"]) if usage.tokens],
-        acts_for=[row for row in agent_delegations if row["agentId"] == str(agent_id)],
-        acted_for_by=[row for row in agent_delegations if row["agentId"] != str(agent_id)],
+        acts_for=[delegation for delegation in agent_delegations if delegation["agentId"] == str(agent_id)],
+        acted_for_by=[delegation for delegation in agent_delegations if delegation["agentId"] != str(agent_id)],
         max_delegations=MAX_DELEGATIONS,
         own_resource=caller.settings.resource,
         name=activity_rows[0].agent_name,
         agent_status=activity_rows[0].status,
         last_token=activity_rows[0].last_token_hour,
         period=period,
-        tokens=sum(row.tokens for row in activity_rows),
-        requests=sum(row.requests for row in activity_rows),
-        rejected=sum(row.rejected for row in activity_rows),
+        tokens=sum(day_row.tokens for day_row in activity_rows),
+        requests=sum(day_row.requests for day_row in activity_rows),
+        rejected=sum(day_row.rejected for day_row in activity_rows),
     )
 
 
@@ -99,27 +99,28 @@ def _group_scopes_by_api(scopes: list[str], servers: Rows) -> list[tuple[Any, li
     return [(server, agent_scopes) for server, agent_scopes in apis_and_scopes if agent_scopes]
 
 
-def _read_slow_part(caller: Caller, period: Period, agent_id: UUID, rows: Mapping[str, Rows]) -> dict[str, Any]:
+def _read_slow_part(caller: Caller, period: Period, agent_id: UUID, rows_by_name: Mapping[str, Rows]) -> dict[str, Any]:
     page_findings = read_page_findings(caller, period, {agent_id})
     token_findings, rejection_findings = charts.group_by_day(page_findings.listed)
-    created_on = rows["activity"][0].created_at.astimezone(UTC).date()
-    days = [(date.fromisoformat(row.date), row) for row in rows["activity"]]
-    daily_tokens = [(day, row.tokens) for day, row in days]
-    daily_rejections = [(day, row.rejected) for day, row in days]
+    created_on = rows_by_name["activity"][0].created_at.astimezone(UTC).date()
+    dated_rows = [(date.fromisoformat(day_row.date), day_row) for day_row in rows_by_name["activity"]]
+    daily_tokens = [(day, day_row.tokens) for day, day_row in dated_rows]
+    daily_rejections = [(day, day_row.rejected) for day, day_row in dated_rows]
     usage_charts = charts.link_usage_charts(
         charts.draw_chart(daily_tokens, token_findings, period.today, created=created_on),
         charts.draw_chart(daily_rejections, rejection_findings, period.today),
         path=f"/agents/{agent_id}/days/{{bar}}",
         ids_on_page={finding.finding_id for finding in page_findings.listed},
-        markers=charts.place_markers(rows["markers"], period.first, period.last, {agent_id}),
+        markers=charts.place_markers(rows_by_name["markers"], period.first, period.last, {agent_id}),
     )
     return {
         **usage_charts,
         "page_findings": page_findings,
         "max_findings": len(page_findings.listed),
         "days_newest_first": [
-            (day, row, [*token_findings.get(day, []), *rejection_findings.get(day, [])]) for day, row in reversed(days)
+            (day, day_row, [*token_findings.get(day, []), *rejection_findings.get(day, [])])
+            for day, day_row in reversed(dated_rows)
         ],
-        "rejection_sources": [(row, NEXT_STEPS.get(row.reason, "")) for row in rows["rejections"] if row.date],
+        "rejection_sources": [(row, NEXT_STEPS.get(row.reason, "")) for row in rows_by_name["rejections"] if row.date],
         "max_rejection_sources": MAX_REJECTIONS,
     }

@@ -29,13 +29,13 @@ def new_rule(caller: Caller, agent_id: UUID) -> Response:
     if request.method != "POST":
         return _show_form(caller, agent_id)
     form = read_form([*rule_form.MEMBERS, *LABEL_FIELDS])
-    message, path, label = "The form created the rule of trust {id}.", f"/agents/{agent_id}", "The page of the agent"
+    repeat_error = AlreadySent("The form created the rule {id}.", f"/agents/{agent_id}", "The page of the agent")
     with form.catch_refusal(LABELS):
         body = rule_form.read_rule(caller, check_rule, form.values) | forms.build_body(LABEL_FIELDS, form.values)
-        values = forms.load(NewCredentialSchema(), body | {"type": "federated"})
-        rule = check_trust(values["rule"], caller.settings, caller.organization_id)
-        with begin_creation(caller, SCOPE, form, AlreadySent(message, path, label)) as transaction:
-            credential, _ = add_credential(transaction, agent_id, label=values["label"], rule=rule, expires_at=None)
+        members = forms.load(NewCredentialSchema(), body | {"type": "federated"})
+        rule = check_trust(members["rule"], caller.settings, caller.organization_id)
+        with begin_creation(caller, SCOPE, form, repeat_error) as transaction:
+            credential, _ = add_credential(transaction, agent_id, label=members["label"], rule=rule, expires_at=None)
             store_created_id(transaction, form, credential.credential_id)
             [agent] = transaction.fetch("agents/get_agent", agent_id=agent_id)
         needs_client_id = rule["audience"] != rule_form.build_own_audience(caller)

@@ -165,8 +165,8 @@ def build_next_agents_call(agents_call: Call, after_id: UUID, limit: int) -> Cal
 
 
 def _read_selection() -> Selection:
-    filter_values = {name: value.strip() for name, value in request.args.items() if name in Selection.__slots__}
-    selection = Selection(**filter_values)
+    arguments = {name: argument.strip() for name, argument in request.args.items() if name in Selection.__slots__}
+    selection = Selection(**arguments)
     choices = {"status": ("", *STATUSES_OF_USAGE), "sort": SORTS, "order": ("", "asc", "desc"), "unusual": ("", "1")}
     if any(getattr(selection, name) not in allowed_values for name, allowed_values in choices.items()):
         raise ValidationError("The agents cannot be filtered or sorted by this.")

@@ -102,7 +102,6 @@ def _read_events(caller: Caller, selection: dict[str, str]) -> list[dict[str, An
     last_instant = None
     if selection["until"]:
         try:
-            # The last day is included until midnight.
             last_instant = datetime.combine(date.fromisoformat(selection["until"]), time.max, UTC)
         except ValueError:
             raise ValidationError("The last day must be a date.") from None
@@ -126,11 +125,11 @@ def _read_references(caller: Caller, events: list[dict[str, Any]]) -> dict[str, 
         if event["subjectType"] in ("alert_target", "resource_server") and "name" in (members := words.members(event))
     }
     references_by_id[caller.organization_id] = Reference("organization", g.viewer.organization_name)
-    for row in servers:
-        server_path = path_template.format(row.resource_server_id)
-        references_by_id[str(row.resource_server_id)] = Reference("resource server", row.name, server_path)
-    references_by_id |= {str(row.target_id): Reference("alert target", row.name) for row in targets}
-    references_by_id |= {str(row.delegation_rule_id): Reference("delegation rule", row.name) for row in rules}
+    for server in servers:
+        server_path = path_template.format(server.resource_server_id)
+        references_by_id[str(server.resource_server_id)] = Reference("resource server", server.name, server_path)
+    references_by_id |= {str(target.target_id): Reference("alert target", target.name) for target in targets}
+    references_by_id |= {str(rule.delegation_rule_id): Reference("delegation rule", rule.name) for rule in rules}
     return references_by_id | {str(row.agent_id): Reference("", row.name, f"/agents/{row.agent_id}") for row in agents}
 
 
@@ -182,9 +181,9 @@ def _describe_changes(event: dict[str, Any], references_by_id: dict[str, Referen
             return f"{time_label(datetime.fromisoformat(value), at)} UTC"
         return str(value)
 
-    before, after = event["before"], event["after"]
-    if before is not None and after is not None:
-        return [f"{words_of(name)}: {describe(before[name])} → {describe(value)}" for name, value in after.items()]
+    old, new = event["before"], event["after"]
+    if old is not None and new is not None:
+        return [f"{words_of(name)}: {describe(old[name])} → {describe(value)}" for name, value in new.items()]
     shown_members = {
         name: value
         for name, value in words.members(event).items()

@@ -45,7 +45,7 @@ def list_delegation_rules(caller: Caller) -> Response:
     period = Period.of(MAX_DAYS, caller.at)
     rules, delegations = caller.read_together(Call("delegation/list_rules", {}), build_delegations_call(period, None))
     agent_ids = list({agent_id for rule in rules for agent_id in rule.agent_ids})
-    names_by_id = {row.agent_id: row.name for row in caller.read("audit/agent_names", agent_ids=agent_ids)}
+    names_by_id = {agent.agent_id: agent.name for agent in caller.read("audit/agent_names", agent_ids=agent_ids)}
     return pages.page(
         "delegation_rules.html",
         here="delegation",

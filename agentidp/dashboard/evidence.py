@@ -93,24 +93,24 @@ def build_calls(finding: StoredFinding, at: datetime) -> list[Call]:
     return [*usage_calls, Call("findings/markers", event_bounds | {"max_events": thresholds.MAX_AUDIT_EVENTS})]
 
 
-def build_evidence(finding: StoredFinding, at: datetime, *rows: Rows) -> Evidence:
+def build_evidence(finding: StoredFinding, at: datetime, *row_lists: Rows) -> Evidence:
     """Return the evidence of a finding, from the rows of :func:`build_calls`."""
-    *usage_rows_per_call, marker_rows = rows
-    unit, limit_words = kind_of(finding).counted, LIMITS.get(finding.kind, "expected")
-    line_words = _describe_line(finding, limit_words, at)
-    counts = _sum_counts(finding, [usage_row for usage_rows in usage_rows_per_call for usage_row in usage_rows], unit)
+    *usage_row_lists, marker_rows = row_lists
+    unit, limit_label = kind_of(finding).counted, LIMITS.get(finding.kind, "expected")
+    line_label = _describe_line(finding, limit_label, at)
+    counts = _sum_counts(finding, [usage_row for usage_rows in usage_row_lists for usage_row in usage_rows], unit)
     return Evidence(
         unit=unit,
         agent_ids=_find_drawn_agents(finding),
         charts=[
-            (day, replace(chart, unit=unit, line_label=line_words, has_steps=True))
+            (day, replace(chart, unit=unit, line_label=line_label, has_steps=True))
             for day, chart in _draw_charts(finding, counts, unit, at)
         ],
         drawn_days=_find_drawn_days(finding, at),
         period=_build_period(finding, at),
         changes=_list_changes(finding, marker_rows),
-        limit=limit_words,
-        line=line_words,
+        limit=limit_label,
+        line=line_label,
     )
 
 

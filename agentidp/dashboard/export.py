@@ -82,10 +82,10 @@ def export_days(caller: Caller) -> Response:
     if not usage_filter.values:
         return _export_view(caller, "days", usage_by_day, period)
     days_query = usage_filter.build_days_query(**period.bounds)
-    [day_rows] = caller.read_together(days_query.call)
+    [usage_rows] = caller.read_together(days_query.call)
     usage_columns = ("tokens",) if usage_filter.counts_tokens_only else USAGE
     get_values = attrgetter("day", *usage_columns)
-    csv_rows = [list(get_values(day_usage)) for day_usage in days_query.build_days(day_rows)]
+    csv_rows = [list(get_values(day)) for day in days_query.build_days(usage_rows)]
     return _send_csv(f"days-{period.first}-{period.last}", ("date", *usage_columns), csv_rows)
 
 
@@ -216,10 +216,10 @@ def _export_further_agents(caller: Caller, agents_call: Call, agent_rows: Rows) 
         [agent_rows] = caller.read_together(build_next_agents_call(agents_call, agent_rows[-1].agent_id, MAX_EXAMINED))
 
 
-def _list_values(row: Any) -> list[Any]:
-    activity_hours = (timestamp(hour) for hour in (row.last_token, row.last_request, row.last_rejection))
-    member_values = (getattr(row, member.column) for member in LISTED_MEMBERS)
-    return [row.agent_id, row.name, row.status, *_usage(row), *activity_hours, *member_values]
+def _list_values(agent: Any) -> list[Any]:
+    activity_hours = (timestamp(hour) for hour in (agent.last_token, agent.last_request, agent.last_rejection))
+    member_values = (getattr(agent, member.column) for member in LISTED_MEMBERS)
+    return [agent.agent_id, agent.name, agent.status, *_usage(agent), *activity_hours, *member_values]
 
 
 @pages.blueprint.get("/dashboard/days/<on_day>/agents.csv")

@@ -68,18 +68,18 @@ def build_body(fields: Iterable[Member], values: Mapping[str, Any]) -> dict[str,
 
     :raises ValidationError: a text cannot be converted.
     """
-    body, details = {}, {}
+    request_body, errors_by_field = {}, {}
     for member in fields:
         try:
             field_value = values[member.typed_name]
             if member.kind == "items":
                 field_value = list(filter(None, map(str.strip, field_value.splitlines())))
-            body[member.name or ""] = member.parse_input(field_value)
+            request_body[member.name or ""] = member.parse_input(field_value)
         except ma.ValidationError as error:
-            details[member.typed_name] = error.messages
-    if details:
-        raise ValidationError(details=details)
-    return body
+            errors_by_field[member.typed_name] = error.messages
+    if errors_by_field:
+        raise ValidationError(details=errors_by_field)
+    return request_body
 
 
 def format_values(fields: Iterable[Member], body: Mapping[str, Any]) -> dict[str, Any]:

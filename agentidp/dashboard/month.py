@@ -153,16 +153,17 @@ def _build_calls(period: Period) -> dict[str, Call]:
 
 
 def _find_budget(
-    period: Period, rows: Mapping[str, Rows], findings: PageFindings, running_totals: list[tuple[date, int]]
+    period: Period, rows_by_name: Mapping[str, Rows], findings: PageFindings, running_totals: list[tuple[date, int]]
 ) -> Budget:
     """Return the budget of the month: now in the current month, and otherwise at the end of the month.
 
     :param running_totals: pairs of a day and the tokens since the first day of the month.
     """
-    current_budget, later_changes = rows["organization"][0].monthly_token_budget, rows["later_organization_changes"]
+    current_budget = rows_by_name["organization"][0].monthly_token_budget
+    later_changes = rows_by_name["later_organization_changes"]
     if period.is_running:
         is_budget_known, month_budget = True, current_budget
-    elif rows["earlier_event"] and len(later_changes) <= MAX_EVENTS:
+    elif rows_by_name["earlier_event"] and len(later_changes) <= MAX_EVENTS:
         is_budget_known, month_budget = True, find_budget_before(represent_rows(later_changes), current_budget)
     else:
         # The audit trail begins too late or has too many events to show the budget. Only a budget finding can show it.
@@ -202,13 +203,13 @@ def _count_changes(events: list[dict[str, Any]]) -> list[tuple[str, int, datetim
 def _read_shares(caller: Caller, period: Period, pairs: list[Pair]) -> tuple[list[Share], list[Share]]:
     """Return the tokens of a month by owner and by agent, most tokens first."""
     month_tokens, compared_tokens, earlier_tokens = _read_tokens_by_agent(caller, period, pairs)
-    [agents] = caller.read_together(Call("audit/agent_names", {"agent_ids": list(month_tokens | earlier_tokens)}))
+    [agent_rows] = caller.read_together(Call("audit/agent_names", {"agent_ids": list(month_tokens | earlier_tokens)}))
     agent_shares = []
     shares_by_owner: dict[str, list[Share]] = {}
-    for agent in agents:
-        agent_amounts = (counter[agent.agent_id] for counter in (month_tokens, compared_tokens, earlier_tokens))
-        agent_shares.append(Share(agent.name, agent.agent_id, *agent_amounts))
-        shares_by_owner.setdefault(agent.owner, []).append(agent_shares[-1])
+    for agent_row in agent_rows:
+        agent_amounts = (counter[agent_row.agent_id] for counter in (month_tokens, compared_tokens, earlier_tokens))
+        agent_shares.append(Share(agent_row.name, agent_row.agent_id, *agent_amounts))
+        shares_by_owner.setdefault(agent_row.owner, []).append(agent_shares[-1])
     owner_shares = [_sum_shares(owner, shares) for owner, shares in shares_by_owner.items()]
     return _select_largest(owner_shares), _select_largest(agent_shares)
 

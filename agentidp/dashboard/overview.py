@@ -88,7 +88,7 @@ def show_overview(caller: Caller) -> Response:
     """Show the findings and the usage of the organization, or the first steps if it has hardly any usage."""
     period = parse_period(caller.at)
     comparison, usage_filter = read_comparison(period), read_usage_filter(caller, period)
-    usage, rows = _read_usage(caller, period, comparison, usage_filter)
+    usage, rows_by_name = _read_usage(caller, period, comparison, usage_filter)
     has_parameters = usage_filter.values or request.args.keys() & set(NAMES)
     if not has_parameters and not _has_enough_usage(caller, usage):
         return pages.page("first_steps.html", here="overview", usage=usage, organization_id=caller.organization_id)
@@ -101,8 +101,8 @@ def show_overview(caller: Caller) -> Response:
         usage_filter=usage_filter,
         issued=usage.tokens,
         pairs=usage.pairs,
-        figures=_build_figures(usage, rows, caller.at.astimezone(UTC)),
-        failing_targets=rows["failing_targets"],
+        figures=_build_figures(usage, rows_by_name, caller.at.astimezone(UTC)),
+        failing_targets=rows_by_name["failing_targets"],
     )
 
 
@@ -127,11 +127,12 @@ def _read_usage(
         calls["hours_of_today"] = counts.build_usage_by_hour_call(period.today)
         calls["hours_a_week_ago"] = counts.build_usage_by_hour_call(period.today - WEEK)
         calls["month"] = budget.build_call()
-    rows = caller.read_by_name(calls)
-    first_usage_day = rows["first_usage"][0].on_day if rows["first_usage"] else None
-    days, earlier_days = days_query.build_days(rows["days"]), earlier_days_query.build_days(rows["earlier_days"])
+    rows_by_name = caller.read_by_name(calls)
+    first_usage_day = rows_by_name["first_usage"][0].on_day if rows_by_name["first_usage"] else None
+    days = days_query.build_days(rows_by_name["days"])
+    earlier_days = earlier_days_query.build_days(rows_by_name["earlier_days"])
     compared_days = counts.match_days(earlier_days, comparison, first_usage_day)
-    return Usage(period, comparison, usage_filter, days, compared_days, first_usage_day), rows
+    return Usage(period, comparison, usage_filter, days, compared_days, first_usage_day), rows_by_name
 
 
 def _has_enough_usage(caller: Caller, usage: Usage) -> bool:
@@ -141,16 +142,16 @@ def _has_enough_usage(caller: Caller, usage: Usage) -> bool:
     return usage.tokens > 0 and count_matches(*caller.read_together(_build_agents_call(usage))) > 1
 
 
-def _build_figures(usage: Usage, rows: Mapping[str, Rows], at: datetime) -> list[Figure]:
+def _build_figures(usage: Usage, rows_by_name: Mapping[str, Rows], at: datetime) -> list[Figure]:
     if not _shows_today(usage.period, usage.filter):
         count_names = ("tokens",) if usage.filter.counts_tokens_only else COUNTS
         return build_headline(usage.period, usage.pairs, usage.days, None, at, count_names)
     today, week_ago = usage.period.today, usage.period.today - WEEK
-    hours = {"today": counts.build_hours(rows["hours_of_today"], today)}
+    hours = {"today": counts.build_hours(rows_by_name["hours_of_today"], today)}
     if usage.first_usage_day and usage.first_usage_day <= week_ago:
-        hours["week_ago"] = counts.build_hours(rows["hours_a_week_ago"], week_ago)
+        hours["week_ago"] = counts.build_hours(rows_by_name["hours_a_week_ago"], week_ago)
     figures = build_headline(usage.period, usage.pairs, usage.days, hours, at)
-    return [*figures, build_budget_figure(rows["month"][0], at)]
+    return [*figures, build_budget_figure(rows_by_name["month"][0], at)]
 
 
 class AgentTokens(NamedTuple):
@@ -169,17 +170,17 @@ def _read_slow_part(caller: Caller, usage: Usage) -> dict[str, Any]:
     # The agents are not read for the first part of the page, because reading many agents would delay that part.
     agents, agent_count = _read_agents(caller, usage)
     stacked_agents = [agent for agent in agents[:STACKED] if agent.tokens]
-    rows = caller.read_by_name(_build_slow_part_calls(usage, stacked_agents))
+    rows_by_name = caller.read_by_name(_build_slow_part_calls(usage, stacked_agents))
     heatmap_days = usage.days
-    if "hours" in rows:
-        heatmap_days = [DayUsage(row.on_day, requests_by_hour=row.requests_by_hour) for row in rows["hours"]]
-    markers = charts.place_markers(rows["markers"], period.first, period.last, usage.filter.agent_ids)
-    agent_layers = _list_tokens_by_day(usage, stacked_agents, rows)
+    if "hours" in rows_by_name:
+        heatmap_days = [DayUsage(row.on_day, requests_by_hour=row.requests_by_hour) for row in rows_by_name["hours"]]
+    markers = charts.place_markers(rows_by_name["markers"], period.first, period.last, usage.filter.agent_ids)
+    agent_layers = _list_tokens_by_day(usage, stacked_agents, rows_by_name)
     return _draw_charts(usage, page_findings, markers, agent_layers) | {
         "query": usage.filter.add_to_query(period.query),
         "page_findings": page_findings,
         "most_urgent": _find_most_urgent(usage, page_findings),
-        "refusing": find_refusing_quotas(rows, at) if period.is_running else [],
+        "refusing": find_refusing_quotas(rows_by_name, at) if period.is_running else [],
         "max_findings": MAX_FINDINGS,
         "agents": agents,
         "agent_count": agent_count,
@@ -281,6 +282,6 @@ def _list_tokens_by_day(usage: Usage, agents: list[Any], rows: Mapping[str, Rows
     if usage.filter.counts_tokens_only:
         return [(agent.name, agent.by_day) for agent in agents]
     tokens_by_agent = {agent.agent_id: [0] * usage.period.days for agent in agents}
-    for row in rows["agent_days"]:
-        tokens_by_agent[row.agent_id][(row.on_day - usage.period.first).days] = row.tokens
+    for day_row in rows["agent_days"]:
+        tokens_by_agent[day_row.agent_id][(day_row.on_day - usage.period.first).days] = day_row.tokens
     return [(agent.name, tokens_by_agent[agent.agent_id]) for agent in agents]

@@ -80,8 +80,7 @@ class Person:
 
     def build_revocation(self) -> Call:
         """Return the statement that ends this session on all devices."""
-        # The revocation is stored for longer than the session lasts, because each server's clock may be LEEWAY ahead or
-        # behind.
+        # The revocation is stored for longer than the session lasts, because a clock may be LEEWAY ahead or behind.
         forgotten_at = datetime.fromtimestamp(self.expires_at, UTC) + timedelta(seconds=2 * LEEWAY)
         return Call("oauth/revoke_token", {"jti": self.session_id, "expires_at": forgotten_at})
 

@@ -148,6 +148,6 @@ def _show_form(caller: Caller, form: Form | None = None) -> Response:
         agent_members=AGENT,
         limits=[*AGENT_LIMITS, *LIMITS],
         own_scopes=OWN_SCOPES,
-        servers=[row for row in caller.read("oauth/list_resource_servers") if row.scopes],
+        servers=[server_row for server_row in caller.read("oauth/list_resource_servers") if server_row.scopes],
         max_tokens=MAX_TOKENS,
     )

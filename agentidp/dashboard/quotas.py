@@ -61,15 +61,15 @@ def _compute_use(row: Any, at: datetime) -> dict[str, Any]:
     }
 
 
-def find_refusing_quotas(rows: Mapping[str, Rows], at: datetime) -> list[dict[str, Any]]:
+def find_refusing_quotas(rows_by_name: Mapping[str, Rows], at: datetime) -> list[dict[str, Any]]:
     """Return the organization's own enforced quotas that are used up, in the form of :func:`compute_used_quotas`.
 
     Each quota has a further member ``since``: the hour of the first refused token, or ``None`` if none was refused yet.
     """
-    refused_since_by_window = {refusal_row.quota_window: refusal_row.began_at for refusal_row in rows["refusals"]}
+    refused_since_by_window = {refusal.quota_window: refusal.began_at for refusal in rows_by_name["refusals"]}
     return [
         quota | {"since": refused_since_by_window.get(quota["window"])}
-        for quota in compute_used_quotas(rows["quotas"], at)
+        for quota in compute_used_quotas(rows_by_name["quotas"], at)
         if quota["is_enforced"] and not quota["left"]
     ]
 

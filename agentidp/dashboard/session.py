@@ -160,10 +160,10 @@ def required_to(*scopes: str) -> Callable[[View], View]:
 def begin_change(caller: Caller, scope: str) -> Iterator[Transaction]:
     """Open a transaction, or raise :exc:`SessionEnded` or :exc:`NotAllowed` if the session no longer has *scope*."""
     with caller.transaction() as transaction:
-        rows = transaction.run(build_viewer_query(g.session))
-        if not rows:
+        viewer_rows = transaction.run(build_viewer_query(g.session))
+        if not viewer_rows:
             raise SessionEnded
-        _build_viewer(g.session, rows[0]).require(scope)
+        _build_viewer(g.session, viewer_rows[0]).require(scope)
         yield transaction
 
 

@@ -76,8 +76,8 @@ def _read_tokens_by_agent(caller: Caller, period: Period, usage_filter: UsageFil
         return +Counter({agent_id: sum(daily_tokens) for agent_id, daily_tokens in daily_tokens_by_agent.items()})
     tokens_by_agent: Counter[UUID] = Counter()
     agent_ids = list(usage_filter.agent_ids or ())
-    for row in caller.read("findings/contributor_days", **period.bounds, agent_ids=agent_ids):
-        tokens_by_agent[row.agent_id] += row.tokens
+    for day_row in caller.read("findings/contributor_days", **period.bounds, agent_ids=agent_ids):
+        tokens_by_agent[day_row.agent_id] += day_row.tokens
     return +tokens_by_agent
 
 
@@ -94,10 +94,10 @@ def list_tokens_by_delegation(caller: Caller, period: Period, usage_filter: Usag
     agent_ids, resource = usage_filter.agent_ids, usage_filter.resource
     return delegations.represent_delegations(
         [
-            row
-            for row in delegation_rows
-            if (agent_ids is None or row.agent_id in agent_ids or row.subject_agent_id in agent_ids)
-            and resource in (None, row.resource)
+            delegation
+            for delegation in delegation_rows
+            if (agent_ids is None or delegation.agent_id in agent_ids or delegation.subject_agent_id in agent_ids)
+            and resource in (None, delegation.resource)
         ],
         period,
     )

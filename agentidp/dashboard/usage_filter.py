@@ -85,8 +85,8 @@ class UsageFilter:
         :param names: the only parameters to include. Without names, all parameters are included.
         :param changes: values that replace those of the filters. An empty value removes a filter.
         """
-        values = {name: filter_value for name, filter_value in (self.values | changes).items() if filter_value}
-        return urlencode({name: filter_value for name, filter_value in values.items() if not names or name in names})
+        filters = {name: filter_value for name, filter_value in (self.values | changes).items() if filter_value}
+        return urlencode({name: filter_value for name, filter_value in filters.items() if not names or name in names})
 
     def add_to_query(self, query: str) -> str:
         """Return a URL's query string with these filters added."""
@@ -149,10 +149,10 @@ class UsageFilter:
         """Return the tokens that pass the filters, by credential and resource, and the rows of *calls*."""
         has_several_agents = self.agent_ids is not None and self.agent_id is None
         days_query = self.build_days_query(**period.bounds)
-        day_calls = [days_query.call] if has_several_agents and not self.counts_tokens_only else []
-        attribution, rows_of_calls = read_attribution(caller, period, self.agent_id, *calls, *day_calls)
+        usage_calls = [days_query.call] if has_several_agents and not self.counts_tokens_only else []
+        attribution, row_lists = read_attribution(caller, period, self.agent_id, *calls, *usage_calls)
         if not self.values:
-            return attribution, rows_of_calls
+            return attribution, row_lists
         attribution.rows = list(filter(self.is_counted, attribution.rows))
         used_credential_ids = {row.credential_id for row in attribution.rows}
         attribution.credentials = [
@@ -164,11 +164,11 @@ class UsageFilter:
         ]
         if self.counts_tokens_only:
             attribution.not_attributed = [0] * period.days
-        elif day_calls:
-            attribution.not_attributed = [day_usage.tokens for day_usage in days_query.build_days(rows_of_calls.pop())]
+        elif usage_calls:
+            attribution.not_attributed = [day.tokens for day in days_query.build_days(row_lists.pop())]
             for row in attribution.rows:
                 add_tokens(attribution.not_attributed, row, -1)
-        return attribution, rows_of_calls
+        return attribution, row_lists
 
 
 def read_usage_filter(caller: Caller, period: Period, names: Iterable[str] = LABELS) -> UsageFilter:

@@ -87,18 +87,18 @@ class WatchFigures:
 
     def add(self, finding_rows: Rows, evaluation_rows: Rows, alert_rows: Rows) -> None:
         """Add one organization's rows, which the three :data:`_WATCH_CALLS` return."""
-        for row in finding_rows:
-            self._findings[row.kind, row.severity] += row.findings
-        for row in evaluation_rows:
-            self._evaluated_at = min(self._evaluated_at or row.evaluated_at, row.evaluated_at)
-            self._seconds += row.seconds
-            self._not_computed += row.not_computed
-        for row in alert_rows:
-            labels = (row.type,)
+        for finding in finding_rows:
+            self._findings[finding.kind, finding.severity] += finding.findings
+        for evaluation in evaluation_rows:
+            self._evaluated_at = min(self._evaluated_at or evaluation.evaluated_at, evaluation.evaluated_at)
+            self._seconds += evaluation.seconds
+            self._not_computed += evaluation.not_computed
+        for alert in alert_rows:
+            labels = (alert.type,)
             for count_name, alert_counts in self._alerts.items():
-                alert_counts[labels] += getattr(row, count_name)
-            if row.oldest is not None:
-                self._oldest_waiting[labels] = min(self._oldest_waiting.get(labels, math.inf), row.oldest.timestamp())
+                alert_counts[labels] += getattr(alert, count_name)
+            if alert.oldest is not None:
+                self._oldest_waiting[labels] = min(self._oldest_waiting.get(labels, math.inf), alert.oldest.timestamp())
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics of findings and alerts."""

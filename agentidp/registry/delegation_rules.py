@@ -162,8 +162,8 @@ def add_rule(transaction: Transaction, settings: Settings, members: dict[str, An
         members["trust"], settings, transaction.organization_id, check=check_delegation_rule, within="trust"
     )
     agent_rows = transaction.fetch("agents/agents_with_ids", agent_ids=members["agent_ids"])
-    agent_ids = {agent_row.agent_id for agent_row in agent_rows}
-    if unknown_ids := [str(agent_id) for agent_id in members["agent_ids"] if agent_id not in agent_ids]:
+    existing_ids = {agent_row.agent_id for agent_row in agent_rows}
+    if unknown_ids := [str(agent_id) for agent_id in members["agent_ids"] if agent_id not in existing_ids]:
         message = f"must be agents of the organization, not {', '.join(unknown_ids)}"
         raise ValidationError(details={"agentIds": [message]})
     _refuse_unknown_resources(transaction, members["resources"])
@@ -171,7 +171,7 @@ def add_rule(transaction: Transaction, settings: Settings, members: dict[str, An
 
 
 def _refuse_unknown_resources(transaction: Transaction, resources: list[dict[str, Any]]) -> None:
-    scopes_by_resource = {row.resource: row.scopes for row in transaction.fetch("oauth/list_resource_servers")}
+    scopes_by_resource = {server.resource: server.scopes for server in transaction.fetch("oauth/list_resource_servers")}
     for permission in resources:
         resource = permission["resource"]
         if resource not in scopes_by_resource:

@@ -166,8 +166,7 @@ def update_provider(transaction: Transaction, settings: Settings, provider_id: U
     [new_row] = transaction.fetch(
         "openid/change_provider", openid_provider_id=provider_id, version=uuid.uuid4(), **new_columns
     )
-    # The audit trail shows only when the client secret was changed, because a digest of the secret would help to guess
-    # it.
+    # The audit trail records when the secret was changed, but no digest, which would help to guess the secret.
     audit_details = {"clientSecretChangedAt": transaction.at} if has_new_secret else {}
     PROVIDERS.record(transaction, before=earlier_row, after=new_row, **audit_details)
     return new_row

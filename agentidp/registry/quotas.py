@@ -307,8 +307,7 @@ def _find_quota_agent_id(transaction: Transaction, agent_id: UUID | None) -> UUI
 
 
 def _settings_by_window(row: Any) -> dict[str, Any]:
-    # The key names the window, because the audit trail omits members that do not change, such as a member for the
-    # window.
+    # The window is the key and not a member, because the audit trail omits members that do not change.
     return {row.quota_window: represent_settings(row)}
 
 
