@@ -57,7 +57,7 @@ def list_delegation_rules(caller: Caller) -> Response:
 
 
 def _find_last_use(rule: Any, delegation_rows: Rows, first_day: date) -> date | None:
-    """Return the last day on which an agent of a rule got a token that the rule allows, or ``None`` if none did.
+    """Return the last day on which an agent of a rule got a token that the rule allows, or ``None`` if no agent did.
 
     Tokens are counted by agent, issuer and resource. Two rules that allow the same token both count as used.
     """

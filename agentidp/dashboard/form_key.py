@@ -28,7 +28,7 @@ NAME = "form_key"
 """Name of the hidden field with a form's key."""
 
 LIFETIME = timedelta(hours=24)
-"""Maximum age of a form. Until then its key is stored, so that the form creates nothing twice."""
+"""Maximum age of a form. The form's key is stored for this time, so that the form creates nothing twice."""
 
 _KEY = re.compile(r"([0-9]{1,10})\.[0-9a-f]{32}", re.ASCII)
 """Regular expression for a key: the time at which the form was opened, in seconds since 1970, and 128 random bits."""

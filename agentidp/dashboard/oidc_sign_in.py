@@ -34,7 +34,7 @@ logger = logging.getLogger("agentidp")
 @pages.blueprint.get(PATH)
 @public
 def begin() -> Response:
-    """Lead the browser to the provider."""
+    """Begin a sign-in at the provider of the organization in the query or, without one, of the instance."""
     provider = get_provider(request.args.get("organization"), g.at)
     return send_to_provider(provider, provider.begin_sign_in(PATH, return_page.find_page(request), g.at))
 

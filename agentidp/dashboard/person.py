@@ -26,7 +26,7 @@ PREFIX = "person."
 """The value of a person's cookie begins with this text. No JWT does, because every JWT begins with "e"."""
 
 OWN_PREFIX = PREFIX + "own."
-"""The value begins with this text if the person has signed in at the organization's own provider."""
+"""The value of a cookie begins with this text if the person has signed in at the organization's own provider."""
 
 MAX_LENGTH = 4096
 """Maximum number of characters of a person's cookie. Browsers do not store longer cookies."""

@@ -50,7 +50,7 @@ def sign_in() -> Response:
 @pages.blueprint.post("/dashboard/sign-out")
 @session.required
 def sign_out(caller: Caller) -> Response:
-    """End the session on all devices, and offer a person to sign out at the provider too."""
+    """End the session on all devices. Show a person a link for signing out at the provider too."""
     session.end_dashboard_session(caller)
     is_person = isinstance(g.session, Person)
     address = oidc_sign_in.build_sign_out_url(services().settings, g.session) if is_person else None
