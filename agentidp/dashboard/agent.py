@@ -26,7 +26,7 @@ from agentidp.registry.quotas import build_usage_call
 from agentidp.scopes import SCOPES
 
 SHOWN = forms.members(AgentChangeSchema(exclude=("name", "description", "scopes", "status")))
-"""Members of an agent that have a line of their own on its page."""
+"""Members of an agent that have a line of their own on the agent's page."""
 
 MAX_DELEGATIONS = 50
 """Maximum number of rows in each of two tables: subjects for whom the agent acts, and agents that act for the agent."""

@@ -28,7 +28,7 @@ MEMBERS = forms.members(NewAlertTargetSchema(exclude=("enabled",)))
 """Fields of the form for a new alert target."""
 
 FILTERS = forms.members(AlertTargetChangeSchema(exclude=("name", "url", "enabled")))
-"""Members of an alert target that select its alerts."""
+"""Members of an alert target that decide which alerts the target gets."""
 
 
 @pages.blueprint.get("/dashboard/alert-targets")

@@ -26,7 +26,7 @@ MUTE_DAYS = 7
 """Default number of days for which a form mutes a finding."""
 
 MAX_SHOWN_LETTERS = 30
-"""Number of letters of a name that even the narrow column of a list shows."""
+"""Number of a name's letters that fit into the narrowest column of a list."""
 
 LOOKS = str.maketrans("i1|0", "lllo")
 """Table for ``str.translate``: replaces case-folded characters that look alike in many fonts by one of them."""

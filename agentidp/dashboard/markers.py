@@ -62,7 +62,7 @@ def delete_marker(caller: Caller, marker_id: UUID) -> Response:
 
 
 def _build_times(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the start and the end of a marker in the form of the API. The entire last day is included."""
+    """Return the API's ``startsAt`` and ``endsAt`` for a marker. The marker includes the entire last day."""
     first_day, last_day, time = parse_date(values["startsAt"]), parse_date(values["endsAt"]), values["time"] or "00:00"
     field_errors = {} if first_day else {"startsAt": ["must be a day"]}
     if values["endsAt"] and (last_day is None or (first_day and last_day < first_day)):

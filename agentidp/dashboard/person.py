@@ -85,7 +85,7 @@ class Person:
         return Call("oauth/revoke_token", {"jti": self.session_id, "expires_at": forgotten_at})
 
     def seal(self, settings: Settings) -> str:
-        """Return the content of the cookie."""
+        """Return the value of the person's cookie: the encrypted session, with a prefix."""
         members = dataclasses.asdict(self)
         if not self.provider_version:
             # Servers of an older release can read only cookies without this member.

@@ -141,7 +141,7 @@ def delete_quota(caller: Caller, window: str, agent_id: UUID | None = None) -> R
 
 
 def _path(agent_id: UUID | None) -> str:
-    """Return the path of the page with the quotas of an agent, or of the organization if ``None``."""
+    """Return the path of the page with the quotas of an agent, or (``None``) of the organization."""
     return f"/agents/{agent_id}" if agent_id else "/quotas"
 
 

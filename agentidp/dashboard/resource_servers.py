@@ -34,7 +34,7 @@ MEMBERS, CHANGEABLE = forms.members(NewResourceServerSchema()), forms.members(Re
 """Fields of the forms for a new and for an existing resource server."""
 
 SHOWN = forms.members(ResourceServerChangeSchema(exclude=("name", "scopes", "agentId")))
-"""Members of a resource server that have a line of their own on its page."""
+"""Members of a resource server that have a line of their own on the resource server's page."""
 
 
 @pages.blueprint.get("/dashboard/resource-servers")

@@ -48,7 +48,7 @@ def by_delegation(caller: Caller) -> Response:
 
 
 def list_tokens_by_owner(caller: Caller, period: Period, usage_filter: UsageFilter) -> list[dict[str, Any]]:
-    """Return the tokens that pass the filters, by owner of the agents, in the form of the API."""
+    """Return, as the API's JSON, the tokens that pass the filters, by owner of the agents."""
     if not usage_filter.counts_tokens_only and "agent" not in usage_filter.values:
         [owner_rows] = caller.read_together(owner_usage.build_owner_usage_call(period))
         owner = usage_filter.values.get("owner")
