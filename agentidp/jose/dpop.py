@@ -51,7 +51,7 @@ class Proof:
 def verify_proof(
     unverified_proof: str, *, method: str, url: str, at: datetime, access_token: str | None = None
 ) -> Proof:
-    """Verify a DPoP proof (RFC 9449 section 4.3). Whether it was used before is checked later.
+    """Verify a DPoP proof (RFC 9449 section 4.3). The caller must refuse a proof that was used before.
 
     :param unverified_proof: the ``DPoP`` header. Two headers, joined by a comma, are refused.
     :param url: the URL of the request, without query and fragment.

@@ -47,7 +47,7 @@ def ensure_signing_key(settings: Settings, *, at: datetime) -> None:
 
 
 def rotate_keys(settings: Settings, *, at: datetime, signs_from: datetime | None = None) -> str:
-    """Publish a new key, and return its kid. It signs from *signs_from*, by default ``PUBLISH_AHEAD`` after *at*."""
+    """Publish a new key that signs from *signs_from*, by default ``PUBLISH_AHEAD`` after *at*. Return its kid."""
     with connect(str(settings.database_url)) as connection, _lock_keys(connection, at) as transaction:
         return _add_key(transaction, settings, signs_from=signs_from or at + PUBLISH_AHEAD)
 

@@ -20,8 +20,7 @@ from agentidp.jose.sealing import Sealer
 class OpenedKey:
     """A decrypted private key, with its algorithm and its public key.
 
-    The algorithm and the public key are derived from the private key, because nobody would notice a change of a stored
-    copy in the database.
+    Stored copies of the algorithm and the public key are not used, because nobody would notice a change of a copy.
     """
 
     signing: SigningKey

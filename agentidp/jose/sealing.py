@@ -33,7 +33,7 @@ class Sealer:
             self._accepted.append(_cipher(settings.secret_key_previous, purpose))
 
     def seal(self, row_id: str, plain: bytes) -> bytes:
-        """Encrypt a value under the current instance secret. It can be decrypted only for the row with this id."""
+        """Encrypt a value under the current instance secret. Decryption needs the same *row_id*."""
         nonce = os.urandom(_NONCE_BYTES)
         return nonce + self._current.encrypt(nonce, plain, row_id.encode())
 

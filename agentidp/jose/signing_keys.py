@@ -35,7 +35,7 @@ MIN_REREAD_SECONDS = 1
 """Minimum seconds between two reads of the keys for an unknown ``kid``, which anybody can invent."""
 
 PATIENCE_SECONDS = 0.1
-"""Maximum seconds from the start of a read until a request no longer waits for it, if the process has older keys."""
+"""Maximum seconds that a request waits for a read of the keys, from the read's start, if the process has older keys."""
 
 FIRST_PATIENCE_SECONDS = 10
 """Maximum seconds that a request waits for the first keys of its process."""
@@ -91,7 +91,7 @@ class SigningKeys:
         self._has_failed = False
 
     def current(self) -> Keys:
-        """Return the signing key and the published keys. Raise ``DatabaseUnavailable`` if they could never be read."""
+        """Return the signing key and the published keys, or raise ``DatabaseUnavailable`` if they were never read."""
         keys = self._keys
         if keys is None or time.monotonic() - self._read_at >= CACHE_SECONDS:
             keys = self._refresh_keys(keys)

@@ -30,7 +30,7 @@ JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 assertion JWT authorization grant, :mod:`agentidp.oauth.id_jag`)."""
 
 TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - RFC 8693 section 2.1
-"""The grant type by which a client exchanges a subject's token for a token with which it acts for the subject."""
+"""The grant type by which a client exchanges a subject's token for a token to act for the subject."""
 
 ISSUED_TOKEN_TYPE = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - RFC 8693 section 3
 """The type of the token that an exchange issues."""

@@ -90,7 +90,7 @@ def read_organization_id(claims: Mapping[str, Any], settings: OidcSettings) -> s
 
 
 def read_role(claims: Mapping[str, Any], settings: OidcSettings) -> str:
-    """Return the role that these claims give a person in the dashboard, or raise :exc:`NoAccess` if they give none."""
+    """Return the role that these claims give a person in the dashboard, or raise :exc:`NoAccess` without a role."""
     values = read_strings(claims, settings.role_claim) | {ANYONE}
     if values & settings.administrators:
         return ADMINISTRATOR

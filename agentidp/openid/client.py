@@ -83,7 +83,7 @@ class Client:
         """Validate the provider's response in the current request, and exchange its code for an ID token.
 
         :returns: the claims of the ID token, completed by the userinfo endpoint if they lack a claim of the settings.
-        :raises BadResponse: the provider refused, or one of its responses is not valid.
+        :raises BadResponse: the provider refused the sign-in, or one of its responses is not valid.
         :raises KeysUnavailable, Unavailable: the provider cannot be reached, or had an internal error.
         """
         _check_response(metadata, self.settings.issuer)

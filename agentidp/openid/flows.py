@@ -22,7 +22,7 @@ from agentidp.jose.sealing import Sealer, Unreadable
 from agentidp.services import services
 
 DASHBOARD, AUTHORIZATION = PATHS = ("/dashboard/sign-in/oidc", "/authorize")
-"""Paths at which a sign-in begins. After it, the provider redirects the browser to the path plus ``/callback``."""
+"""Paths at which a sign-in begins. The provider later redirects the browser to the path plus ``/callback``."""
 
 LIFETIME = timedelta(minutes=10)
 """Maximum time that a person may take to sign in at the OpenID Connect provider."""
@@ -62,7 +62,7 @@ def create_flow(return_to: str, provider_version: str, at: datetime) -> Flow:
 
 
 def store_flow(path: str, flow: Flow) -> None:
-    """Store a sign-in in a cookie, and delete old cookies if all of them would be too long together.
+    """Store a sign-in in a cookie, and delete old cookies if all cookies together would be too long.
 
     :param path: one of :data:`PATHS`. Only :func:`find_flow` for the same path finds the sign-in.
     """

@@ -198,7 +198,7 @@ class Provider:
 
 
 def build_callback_url(settings: Settings, path: str, organization_id: str | None) -> str:
-    """Return the redirect URI of a provider, the instance's if there is no *organization_id*, for sign-ins at *path*.
+    """Return a provider's redirect URI for sign-ins at *path*. Without *organization_id*: of the instance's provider.
 
     Each provider has its own address, so that no provider gets another provider's code (RFC 9700 section 4.4.2.2).
     """
@@ -206,7 +206,7 @@ def build_callback_url(settings: Settings, path: str, organization_id: str | Non
 
 
 def get_instance_provider(app: Flask) -> Provider | None:
-    """Return the provider of the instance; ``None`` if the settings name none."""
+    """Return the provider of the instance; ``None`` if the settings name no provider."""
     return app.extensions.get(EXTENSION)
 
 
