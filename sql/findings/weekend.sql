@@ -2,7 +2,7 @@
 -- weekday of this day. One row per agent: agent_id, agent_name; history (json): an array with one item per counter row, [days
 -- since first_day, the 24 hourly counts of tokens]. One more row has null as agent_id, and the days of rest as its history: [0,
 -- 6] are Sunday and Saturday.
--- The days of rest are max_rest_days weekdays: first the weekdays on which the organization has less than half of its average
+-- The days of rest are max_rest_days weekdays: first the weekdays on which the organization has at most half of its average
 -- tokens per weekday, and then Saturday and Sunday. An agent usually works on the weekday of a day of rest if, on this weekday of
 -- each of the two weeks before, it had more than half of the tokens that it had on the day of rest.
 -- Parameters: organization_id; first_day (date): the first day of the histories; since and until (date): the first evaluated day,

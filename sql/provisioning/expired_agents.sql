@@ -1,7 +1,8 @@
--- Returns the agents of provisioning rules that have requested no token for the number of days in their rule, one row per agent:
--- agent_id, last_seen_at, expires_after_days. Suspended agents are left out. After an agent's deletion, its subject can get a new
--- agent. Therefore the statement also leaves out agents whose rule of trust for the subject is revoked, agents that were active
--- in the current window of their quota, and agents whose quota somebody has set, because a new agent would not have this quota.
+-- Returns the agents of provisioning rules that have requested no token, and were not changed, for the number of days in their rule.
+-- One row per agent: agent_id, last_seen_at, expires_after_days. Suspended agents are left out. After an agent's deletion, its
+-- subject can get a new agent. Therefore the statement also leaves out agents whose rule of trust for the subject is revoked, agents
+-- that were active in the current window of their quota, and agents whose quota somebody has set, because a new agent would not
+-- have this quota.
 -- Parameters: organization_id; at (timestamptz); day; max_rows.
 --
 -- max-pages-read: 800, for the credentials and quotas of each agent that a rule has created
