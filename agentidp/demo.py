@@ -28,7 +28,7 @@ from agentidp.scopes import DEFAULT_SCOPES, SCOPES
 from agentidp.usage_history.adding import Hours, add_usage, compute_hour_number
 
 ORGANIZATION_ID = "org-0a1b2c3d-e4f5-6789-abcd-ef0123456789"
-"""The organization ID in the guide's examples. It is fixed, because it identifies the demo."""
+"""The organization ID in the guide's examples. The ID is fixed, because it identifies the demo organization."""
 
 DAYS = 90  # days of traffic, including today
 MONTHLY_TOKEN_BUDGET = 120_000  # the traffic exceeds the budget in the last days of a month

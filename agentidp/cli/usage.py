@@ -52,9 +52,9 @@ commands = click.Group("usage", help="Past usage: import, export, delete.")
 def import_file(path: Path, organization: str, file_format: str | None, is_dry_run: bool, as_json: bool) -> None:
     """Add the usage in FILE to an organization's counters.
 
-    FILE is a path, or - for standard input. A record has the fields time (RFC 3339), agent (id or name) and tokens. It
-    may have requests (default: the value of tokens) and rejected (default: 0). If one record is wrong, no record is
-    added. A file that was imported before adds nothing.
+    FILE is a path, or - for standard input. A record has the fields time (RFC 3339), agent (id or name) and tokens. A
+    record may also have requests (default: the value of tokens) and rejected (default: 0). If one record is wrong, no
+    record is added. A file that was imported before adds nothing.
     """
     default_format = "ndjson" if path.suffix in (".ndjson", ".jsonl") else "csv"
     with open_organization(organization) as (services, database), _open_source(path) as source:

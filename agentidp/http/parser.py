@@ -125,7 +125,7 @@ def check_parameters(parameters: MultiDict[str, str], accepted_names: Iterable[s
 
 
 def _list_broken_rules(field_errors: Any) -> list[str]:
-    """Return marshmallow's messages about a field without repetitions. Messages about a list are grouped by item."""
+    """Return marshmallow's messages about a field, or about a list and its items, without repetitions."""
     if isinstance(field_errors, dict):
         field_errors = [rule for item_errors in field_errors.values() for rule in _list_broken_rules(item_errors)]
     return list(dict.fromkeys(map(str, field_errors)))

@@ -13,7 +13,7 @@ from agentidp.http.request_context import current_context, current_request
 from agentidp.metrics import DURATION, REQUESTS
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-"""Methods that are labels of metrics. All others get the label ``other``, because clients can invent methods."""
+"""Methods that are labels of metrics. All other methods get the label ``other``, because clients can invent methods."""
 
 UNKNOWN_ROUTE = "unknown"
 """The label of requests whose path is unknown or does not support the method."""

@@ -18,7 +18,7 @@ STATELESS = ("2026-07-28",)
 """Revisions of MCP in which each request names the revision."""
 
 HANDSHAKE = ("2025-11-25", "2025-06-18")
-"""Revisions of MCP that begin with ``initialize``. A client of another revision is offered the first of these."""
+"""Revisions of MCP that begin with ``initialize``. A client of another revision is offered the first revision here."""
 
 PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS = -32700, -32600, -32601, -32602
 HEADER_MISMATCH, UNSUPPORTED_VERSION = -32020, -32022

@@ -67,7 +67,7 @@ def refuse_busy_address(bind: str, *, advice: str = "set PORT to another port") 
 
 
 def parse_address(bind: str) -> tuple[str, int]:
-    """Split ``address:port``. An IPv6 address must be in brackets. It is returned without the brackets.
+    """Split ``address:port``. An IPv6 address must be in brackets, which are removed.
 
     :raises ConfigurationError: *bind* has another form.
     """

@@ -150,7 +150,7 @@ class FairQueue:
         return not self._inside
 
     def _make_room(self, organization_id: str) -> None:
-        """Make room for a request by rule 4 of this module, or raise :exc:`RateLimited` by rule 3."""
+        """Make room in the queue, possibly by displacing another organization's request, or raise ``RateLimited``."""
         own_request_count = self._inside[organization_id]
         if own_request_count >= MAX_REQUESTS_PER_ORGANIZATION:
             raise _build_refusal()
