@@ -50,8 +50,8 @@ def list_audit_events(caller: Caller) -> Response:
     ids_by_filter = {name: objects[0][0] for name, objects in objects_by_filter.items() if len(objects) == 1}
     events = _read_events(caller, selection | ids_by_filter)
     page_events = events[:PAGE_SIZE]
-    filters = {name: filter_value for name, filter_value in selection.items() if filter_value}
-    older_query = urlencode(filters | {"below": page_events[-1]["sequence"]}) if len(events) > PAGE_SIZE else None
+    parameters = {name: filter_value for name, filter_value in selection.items() if filter_value}
+    older_query = urlencode(parameters | {"below": page_events[-1]["sequence"]}) if len(events) > PAGE_SIZE else None
     references_by_id = _read_references(caller, page_events)
     return pages.page(
         "audit.html",
@@ -63,22 +63,22 @@ def list_audit_events(caller: Caller) -> Response:
         ambiguous={name: objects for name, objects in objects_by_filter.items() if len(objects) > 1},
         older=older_query,
         is_first="below" not in request.args,
-        newest=urlencode(filters),
+        newest=urlencode(parameters),
     )
 
 
 def _find_named_objects(caller: Caller, selection: dict[str, str]) -> dict[str, list[tuple[str, str]]]:
     """Return, per filter that contains a name, the (id, name) pairs of the objects with this name."""
-    names_by_filter = {
-        filter_name: name
+    typed_names = {
+        filter_name: typed_name
         for filter_name in ("subject", "actor")
-        if (name := selection[filter_name]) and "\0" not in name and not words.IS_ID.fullmatch(name)
+        if (typed_name := selection[filter_name]) and "\0" not in typed_name and not words.IS_ID.fullmatch(typed_name)
     }
-    if not names_by_filter:
+    if not typed_names:
         return {}
     calls = [
-        Call("agents/agents_named", {"name": name, "is_deleted": is_deleted})
-        for name in names_by_filter.values()
+        Call("agents/agents_named", {"name": typed_name, "is_deleted": is_deleted})
+        for typed_name in typed_names.values()
         for is_deleted in (False, True)
     ]
     servers, targets, *agent_row_lists = caller.read_together(
@@ -86,8 +86,8 @@ def _find_named_objects(caller: Caller, selection: dict[str, str]) -> dict[str, 
     )
     names_by_id = words.map_names_by_id([row for agent_rows in agent_row_lists for row in agent_rows], servers, targets)
     return {
-        filter_name: [(object_id, object_name) for object_id, object_name in names_by_id.items() if object_name == name]
-        for filter_name, name in names_by_filter.items()
+        filter_name: [(object_id, name) for object_id, name in names_by_id.items() if name == typed_name]
+        for filter_name, typed_name in typed_names.items()
     }
 
 

@@ -171,33 +171,33 @@ class UsageFilter:
         return attribution, row_lists
 
 
-def read_usage_filter(caller: Caller, period: Period, names: Iterable[str] = LABELS) -> UsageFilter:
+def read_usage_filter(caller: Caller, period: Period, filter_names: Iterable[str] = LABELS) -> UsageFilter:
     """Return the filters of usage that the request has chosen.
 
-    :param names: the filters that the page has.
+    :param filter_names: the filters that the page has.
     :raises ValidationError: the page has no such filter, or the organization no such owner, agent, API or credential.
     """
     values = {name: value for name in LABELS if (value := request.args.get(name, "").strip())}
     if not values:
         return UsageFilter()
-    for name in values.keys() - set(names):
+    for name in values.keys() - set(filter_names):
         raise ValidationError(f"This cannot be filtered by {name}. Remove the filter.")
     rows_by_filter = caller.read_by_name(_build_calls(values, period))
     for name, message_template in MISSING.items():
         if name in values and not rows_by_filter[name]:
             raise ValidationError(message_template.format(values[name]))
-    value_names, resource, credential_id = dict(values), None, None
+    shown_names, resource, credential_id = dict(values), None, None
     if "agent" in values:
-        value_names["agent"] = rows_by_filter["agent"][0].name
+        shown_names["agent"] = rows_by_filter["agent"][0].name
     if "credential" in values:
         credential_id = UUID(values["credential"])
-        value_names["credential"] = rows_by_filter["credential"][0].label or str(credential_id)[:8]
+        shown_names["credential"] = rows_by_filter["credential"][0].label or str(credential_id)[:8]
     if "resource" in values:
         own_resource = caller.settings.resource
-        resource, value_names["resource"] = _find_resource(values["resource"], rows_by_filter["resource"], own_resource)
+        resource, shown_names["resource"] = _find_resource(values["resource"], rows_by_filter["resource"], own_resource)
     agent_id_sets = [frozenset(row.agent_id for row in rows_by_filter[name]) for name in MISSING if name in values]
     agent_ids = frozenset.intersection(*agent_id_sets) if agent_id_sets else None
-    return UsageFilter(values, value_names, agent_ids, resource, credential_id)
+    return UsageFilter(values, shown_names, agent_ids, resource, credential_id)
 
 
 def _find_resource(identifier: str, servers: Rows, own_resource: str) -> tuple[str, str]:

@@ -77,8 +77,8 @@ def _read_agent_ids(names: list[str], read_together: Callable[..., list[Rows]]) 
     # Lone surrogates and NUL are replaced, because PostgreSQL refuses them in a string.
     storable_names = [name.encode(errors="replace").decode().replace("\0", "\ufffd") for name in names]
     calls = [Call("agents/agents_named", {"name": name, "is_deleted": False}) for name in storable_names]
-    rows_of_calls = read_together(*calls) if calls else []
-    return {name: str(rows[0].agent_id) for name, rows in zip(names, rows_of_calls, strict=True) if rows}
+    agent_row_lists = read_together(*calls) if calls else []
+    return {name: str(agents[0].agent_id) for name, agents in zip(names, agent_row_lists, strict=True) if agents}
 
 
 class ProvisionedSchema(ma.Schema):

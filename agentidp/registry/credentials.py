@@ -297,7 +297,7 @@ def list_credentials(caller: Caller, agent_id: UUID) -> Response:
 @blueprint.arguments(RevocationArguments, location="query")
 @blueprint.response(204)
 def revoke_credential(caller: Caller, arguments: dict[str, Any], agent_id: UUID, credential_id: UUID) -> Response:
-    """Revoke a credential. The tokens that it got work until they expire, unless `endTokens` ends them."""
+    """Revoke a credential. Tokens issued with the credential work until they expire, unless `endTokens` ends them."""
     if arguments["endTokens"]:
         # The caller is admitted in a separate transaction, because the admission locks a row, and end_tokens() must
         # lock the organization's quotas before any other row.

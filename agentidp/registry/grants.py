@@ -28,7 +28,7 @@ MAX_PAGE = 100
 
 
 class GrantSchema(schemas.ReturnedSchema):
-    """The access that a person lets an agent have."""
+    """The access that a person has granted to an agent."""
 
     grantId = ma.fields.UUID(attribute="grant_id", required=True)
     agentId = ma.fields.UUID(attribute="agent_id", required=True)
