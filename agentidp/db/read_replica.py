@@ -109,7 +109,7 @@ class ReadReplica:
 
 
 class ReplicaReads:
-    """The reads of one request of an organization from the replica, at the request's instant."""
+    """Reads rows of an organization from the replica for one request, at the request's instant."""
 
     def __init__(self, replica: ReadReplica, primary: OrganizationDatabase) -> None:
         self._replica, self._primary = replica, primary

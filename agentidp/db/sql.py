@@ -64,7 +64,7 @@ def insert_columns(statement: str) -> str:
 
 @functools.cache
 def only_reads(name: str) -> bool:
-    """Return whether ``sql/<name>.sql`` neither changes nor locks rows. A PL/pgSQL function counts as a change."""
+    """Return whether ``sql/<name>.sql`` neither changes nor locks rows, and calls no PL/pgSQL function."""
     statement_text = load_sql(name)
     function_files = (sql_directory() / "functions").glob("*.sql")
     plpgsql_functions = {file.stem for file in function_files if "language plpgsql" in file.read_text(encoding="utf-8")}

@@ -4,7 +4,7 @@
 -- the same in each row: matches: the number of agents that match the filters; all_agents and all_tokens: the totals of the
 -- organization.
 -- Parameters: organization_id; first; last: the first and the last day; search: text that the name, the id, the description or
--- the owner contains, empty for all agents; owner: the only owner, null for all; status: null for all; agent_ids (uuid[]): the
+-- the owner contains, empty for all agents; owner and status: those of the agents, null for all; agent_ids (uuid[]): the
 -- only agents to return, null for all; sort: name, tokens, requests, rejected or last_request; descending: whether the greatest
 -- values are first (agents without requests are always last when sorted by last_request); limit; offset.
 --

@@ -21,7 +21,7 @@ create function is_credential_in_force(expires_at timestamptz, revoked_at timest
     return revoked_at is null and (expires_at is null or expires_at > at);
 
 -- Returns whether a credential has the secret, key or rule of trust that a client has presented. presented_jwk is a JSON array
--- with one key, or a rule of trust. Secrets have 256 random bits, so the time to compare their digests reveals nothing.
+-- with one key, or a rule of trust. Secrets have 256 random bits, so the time to compare their digests does not help to guess one.
 create function is_credential_presented(
     secret_hash bytea, jwks jsonb, trust jsonb, presented_secret_hash bytea, presented_jwk jsonb
 ) returns boolean

@@ -7,7 +7,7 @@
 -- by_share: whether to sort by the used share, greatest first, instead of by agent_id and window; min_percent: the minimum used
 -- share; only_enforced: whether to leave out quotas that only observe; limit; offset; after_id and after_place: the agent_id (nil:
 -- of the organization) and the window's position (1 to 3) in the last row of the previous page, or null.
--- The usage is summed only for the rows of the page if by_share is false, so min_percent must then be 0.
+-- If by_share is false, min_percent must be 0, because the usage is summed only for the rows of the page.
 --
 -- example: by_share=false; limit=null; offset=0; after_id=null; after_place=null; min_percent=0; only_enforced=false
 -- max-pages-read: 500, for all quotas of the organization, and each day of the month for a quota per month without a stored sum

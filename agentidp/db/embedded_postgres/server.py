@@ -119,7 +119,7 @@ MAX_LOG_SIZE = 1 << 20  # Maximum bytes of the log. A larger log is renamed at t
 
 
 class EmbeddedPostgres:
-    """A private PostgreSQL server, also as a context manager.
+    """A private PostgreSQL server, which can be used as a context manager.
 
     Arguments:
         home: the directory of all the server's files; created if it is missing.
