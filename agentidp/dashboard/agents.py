@@ -67,7 +67,7 @@ class Selection:
         return {filter_name: filter_value for filter_name in FILTERS if (filter_value := getattr(self, filter_name))}
 
     def build_heading_query(self, period: Period, sort: str) -> str:
-        """Return the URL query of a column's heading: sort by *sort* or, if the table is, reverse the order."""
+        """Return the URL query of a heading: sort by *sort*, or reverse the order if *sort* is already chosen."""
         order = ("asc" if self.is_descending else "desc") if sort == self.sort else ""
         return self.query(period, sort=sort, order=order)
 

@@ -321,11 +321,11 @@ def build_heatmap(days: list[DayUsage], at: datetime, first_usage_day: date | No
         if first_usage_day is None or day_usage.day >= first_usage_day:
             for hour, request_count in enumerate(day_usage.requests_by_hour[:complete_hour_count]):
                 counts_by_weekday[day_usage.day.isoweekday() % 7][hour].append(request_count)
-    averages = [[_mean(hour_counts) if hour_counts else None for hour_counts in hours] for hours in counts_by_weekday]
+    averages = [[_mean(counts) if counts else None for counts in day_counts] for day_counts in counts_by_weekday]
     max_average, weekday, hour = max(
-        (average or 0, weekday, hour) for weekday, hours in enumerate(averages) for hour, average in enumerate(hours)
+        (average or 0, weekday, hour) for weekday, row in enumerate(averages) for hour, average in enumerate(row)
     )
-    cells = [[(average, ceil(SHADES * (average or 0) / (max_average or 1))) for average in hours] for hours in averages]
+    cells = [[(average, ceil(SHADES * (average or 0) / (max_average or 1))) for average in row] for row in averages]
     return Heatmap(cells, (weekday, hour) if max_average else None)
 
 
