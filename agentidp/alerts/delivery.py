@@ -57,16 +57,16 @@ def compute_delay(failures: int, jitter: float) -> timedelta:
     return delay * (1 - jitter / 2)
 
 
-def _schedule_next_attempt(delivery: Any, failures: int, ended_at: datetime) -> dict[str, Any]:
+def _schedule_next_attempt(delivery: Any, failures: int, failed_at: datetime) -> dict[str, Any]:
     """Return the next attempt of a failed delivery, the end of its target's pause, and whether to give up.
 
     :param failures: the number of the target's consecutive failures before this failure.
     """
     jitter = random.random()  # noqa: S311 - no secret
-    next_attempt_at = ended_at + compute_delay(delivery.attempts + 1, jitter)
+    next_attempt_at = failed_at + compute_delay(delivery.attempts + 1, jitter)
     return {
         "next_attempt_at": next_attempt_at,
-        "paused_until": ended_at + compute_delay(failures + 1, jitter),
+        "paused_until": failed_at + compute_delay(failures + 1, jitter),
         "is_last": next_attempt_at > delivery.created_at + GIVE_UP_AFTER,
     }
 

@@ -123,15 +123,15 @@ def credential_tokens_by_day(caller: Caller, period: Period, agent: UUID | None)
 def list_used_credentials(attribution: Attribution) -> list[CredentialUsage]:
     """Return the credentials with their tokens, and the tokens without a credential, most tokens first."""
     period, names_by_id = attribution.period, attribution.names_by_id
-    usage_by_id = {
+    credentials_by_id = {
         row.credential_id: CredentialUsage(**row._asdict(), agent_name=names_by_id[row.agent_id], days=period.days)
         for row in attribution.credentials
     }
     for row in attribution.rows:
-        credential = usage_by_id.get(row.credential_id)
+        credential = credentials_by_id.get(row.credential_id)
         if credential is None:
             # Only temporary credentials of ``agentidp token`` are deleted, so that command issued these tokens.
-            credential = usage_by_id[row.credential_id] = CredentialUsage(
+            credential = credentials_by_id[row.credential_id] = CredentialUsage(
                 row.credential_id, row.agent_id, names_by_id[row.agent_id], "operator", period.days
             )
         token_count = sum(row.tokens)
@@ -140,9 +140,11 @@ def list_used_credentials(attribution: Attribution) -> list[CredentialUsage]:
         credential.by_resource[row.resource] += token_count
     # Credentials that were created after the period are left out.
     credentials = [
-        usage
-        for usage in usage_by_id.values()
-        if usage.tokens or usage.created_at is None or usage.created_at.astimezone(UTC).date() <= period.last
+        credential
+        for credential in credentials_by_id.values()
+        if credential.tokens
+        or credential.created_at is None
+        or credential.created_at.astimezone(UTC).date() <= period.last
     ]
     # Sorting once by tuples would block other threads for three times as long as sorting twice by integers.
     credentials.sort(key=lambda credential: credential.credential_id.int if credential.credential_id else 0)

@@ -88,9 +88,9 @@ def find_spikes(tokens_by_hour: list[int], first_requested_hour: int, agent_coun
         return []
     unusual_hours = find_unusual_hours_of_new_agent(tokens_by_hour, first_midnight)
     unusual_hours += find_unusual_hours(tokens_by_hour, first_midnight, first_requested_hour, agent_count)
-    unusual_by_hour = {unusual_hour.hour: unusual_hour for unusual_hour in unusual_hours}
-    hour_runs = group_adjacent(sorted(unusual_by_hour), thresholds.MAX_SPIKE_GAP_HOURS)
-    return [Spike([unusual_by_hour[hour] for hour in hour_run]) for hour_run in hour_runs]
+    unusual_hours_by_index = {unusual_hour.hour: unusual_hour for unusual_hour in unusual_hours}
+    hour_runs = group_adjacent(sorted(unusual_hours_by_index), thresholds.MAX_SPIKE_GAP_HOURS)
+    return [Spike([unusual_hours_by_index[hour] for hour in hour_run]) for hour_run in hour_runs]
 
 
 def _first_history_day(query: FindingsQuery) -> date:
@@ -98,7 +98,7 @@ def _first_history_day(query: FindingsQuery) -> date:
 
 
 def _make_finding(spike: Spike, row: Any, first_day: date, query: FindingsQuery) -> Finding:
-    tokens, expected, period_words = _sum_tokens_for_summary(spike, first_day)
+    tokens, usual_tokens, period_words = _sum_tokens_for_summary(spike, first_day)
     causes, next_step = LOOP_CAUSES_AND_NEXT_STEP if spike.severity is Severity.critical else CAUSES_AND_NEXT_STEP
     return Finding(
         kind="spike",
@@ -109,11 +109,11 @@ def _make_finding(spike: Spike, row: Any, first_day: date, query: FindingsQuery)
         ends=min(instant(first_day, spike.hours[-1].hour + 1), query.at),
         unit="tokens",
         observed=tokens,
-        expected=expected,
+        expected=usual_tokens,
         # All unusual hours count here, although *observed* may have the tokens of one night or three nights only.
         excess=sum(unusual_hour.tokens - unusual_hour.expected for unusual_hour in spike.hours),
         baseline=BASELINE,
-        summary=f"{row.agent_name} was issued {tokens:,} tokens in {period_words}; typically it is {expected:,.0f}."
+        summary=f"{row.agent_name} was issued {tokens:,} tokens in {period_words}; typically it is {usual_tokens:,.0f}."
         + _describe_deciding_hour_and_level(spike, first_day),
         causes=causes,
         next_step=next_step,
