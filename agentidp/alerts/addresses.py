@@ -10,7 +10,7 @@ from agentidp.outbound.networks import AddressRefused, AllowedNetworks
 TYPES = {
     "webhook": "https",
     "alertmanager": "https (Alertmanager's base URL)",
-    "apprise": "one of apprise's, such as slack://…",
+    "apprise": "a URL of apprise, such as slack://…",
 }
 """Descriptions of the accepted addresses, by type of alert target."""
 

@@ -59,7 +59,7 @@ class AlertTargetFields(ma.Schema):
         required=True,
         words="address",
         option="--url",
-        description=f"The address, by type. {_ADDRESSES}. It is stored encrypted and never returned",
+        description=f"The address, by type. {_ADDRESSES}. The address is stored encrypted and never returned",
     )
     destination = ma.fields.String(dump_only=True)
     kinds = Items(

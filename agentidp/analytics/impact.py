@@ -126,7 +126,7 @@ class Impact:
 
 
 def find_quietest_hours(tokens_by_hour: Sequence[int]) -> int:
-    """Return the hour with which the quietest :data:`QUIET_HOURS` consecutive hours of a week begin.
+    """Return the first of the :data:`QUIET_HOURS` consecutive hours of a week with the fewest tokens.
 
     :param tokens_by_hour: tokens by the hour of the week, which begins on Sunday at midnight in UTC.
     """

@@ -101,8 +101,8 @@ class Caller:
     def read_together(self, *calls: Call) -> list[Rows]:
         """Run calls that only read, and return the rows of each. Admit the caller at the first call of a request.
 
-        Without a read replica, both take one round trip, and the admission runs last, so that it locks the rows that
-        count the request only briefly. A replica cannot admit the caller, so the primary admits the caller first.
+        Without a read replica, the calls and the admission take one round trip. The admission runs last, so that it
+        locks the rows that count the request only briefly. A read replica cannot admit, so the primary does it first.
         """
         self._check_no_transaction()
         for call in calls:

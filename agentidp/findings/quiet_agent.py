@@ -42,7 +42,7 @@ def find_silence(
     """Return the current silence of an agent, or ``None`` if the agent is not silent.
 
     :param requests_by_hour: the agent's requests by hour. The last hour is not over.
-    :param unknown_hours: hours that are no evidence, because the organization was quiet or had a holiday.
+    :param unknown_hours: hours that do not count, because the organization was quiet or had a holiday.
     """
     current_hour = len(requests_by_hour) - 1
     last_active_hour = next((hour for hour in range(current_hour, -1, -1) if requests_by_hour[hour]), None)

@@ -42,7 +42,7 @@ class QuietTime(NamedTuple):
 
     @property
     def active_percent(self) -> float:
-        """The active agents in percent of the usual agents."""
+        """The number of active agents in percent of the usual number."""
         return 100 * self.observed / self.expected
 
     def overlaps(self, other: QuietTime) -> bool:
@@ -82,7 +82,7 @@ def find_quiet_times(
 ) -> list[QuietTime]:
     """Return the periods in which most of the organization was quiet.
 
-    :param holidays: the hours of marked holidays, which are no evidence.
+    :param holidays: the hours of marked holidays, which do not count.
     """
     quiet_times = []
     for quiet_hours in find_runs_of_quiet_hours(active_agents_by_hour, usual_agents_by_hour):
@@ -161,7 +161,7 @@ def find_group_stops(
     A period ends when half of the stopped agents are active again.
 
     :param sampled_requests: the requests by hour of each agent. The last hour is not over.
-    :param holidays: the hours of marked holidays, which are no evidence.
+    :param holidays: the hours of marked holidays, which do not count.
     """
     quiet_times: list[QuietTime] = []
     current_hour = min(map(len, sampled_requests), default=0) - 1

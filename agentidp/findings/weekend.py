@@ -94,7 +94,7 @@ def _is_work(excess: float, average: float) -> bool:
 def find_resting_hours(tokens_by_hour: Sequence[int], day: int, week_count: int) -> list[int]:
     """Return the hours of a day in which an agent was active in at most one of the *week_count* weeks before.
 
-    The same must be true of the hours next to each of them, because daylight saving moves work by an hour.
+    The same must be true of the hours next to each returned hour, because daylight saving moves work by an hour.
     """
     active_week_counts = [
         sum(1 for week in range(1, week_count + 1) if tokens_by_hour[(day - 7 * week) * DAY + hour])

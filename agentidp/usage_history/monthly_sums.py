@@ -19,7 +19,7 @@ from agentidp.db.organization import Transaction, operator_transaction
 
 
 def store_sums(connection: psycopg.Connection[Any], organization_id: str, at: datetime) -> int:
-    """Store the missing and stale monthly sums of an organization, and return the number of these months.
+    """Store the missing and stale monthly sums of an organization, and return the number of stored months.
 
     :param connection: a connection with the operator's role.
     """
