@@ -102,7 +102,7 @@ class Caller:
         """Run calls that only read, and return the rows of each. Admit the caller at the first call of a request.
 
         Without a read replica, the calls and the admission take one round trip. The admission runs last, so that it
-        locks the rows that count the request only briefly. A read replica cannot admit, so the primary does it first.
+        locks the rows that count the request only briefly. With a replica, the primary admits the caller first.
         """
         self._check_no_transaction()
         for call in calls:

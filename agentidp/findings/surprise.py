@@ -106,23 +106,23 @@ def find_unusual_hours(
     :param agent_count: the number of agents of the organization that are judged.
     """
     # The expected tokens of an agent's first day are unknown, because there is no earlier day. In *tokens* and
-    # *expected*, the hours before start_hour are zero.
+    # *expected_tokens*, the hours before start_hour are zero.
     start_hour = max(first_midnight + DAY, first_requested_hour - DAYS_BEFORE * DAY)
     tokens = [*[0] * start_hour, *tokens_by_hour[start_hour:]]
-    # *expected* has one hour more than *tokens*, because _History.judge() also reads the next hour.
-    expected = [
+    # *expected_tokens* has one hour more than *tokens*, because _History.judge() also reads the next hour.
+    expected_tokens = [
         *[0.0] * start_hour,
         *(
             estimate_expected_tokens(tokens_by_hour, hour, first_midnight)
             for hour in range(start_hour, len(tokens) + 1)
         ),
     ]
-    history = _History(tokens, expected, compute_rolling_sums(expected, DAY))
+    history = _History(tokens, expected_tokens, compute_rolling_sums(expected_tokens, DAY))
     first_judged_hour = max(
         first_midnight + thresholds.SETTLED_DAYS * DAY, first_requested_hour - JUDGED_DAYS_BEFORE * DAY
     )
     unusual_hours_by_index: dict[int, UnusualHour] = {}
-    for rule, sums_by_hour in zip(thresholds.SPIKE_RULES, sum_tokens_by_rule(tokens, expected), strict=True):
+    for rule, sums_by_hour in zip(thresholds.SPIKE_RULES, sum_tokens_by_rule(tokens, expected_tokens), strict=True):
         limit_factor = rule.factor * agent_count**thresholds.AGENT_COUNT_EXPONENT
         daily_maxima = [
             max(hour_sum.surprise for hour_sum in sums_by_hour[midnight : midnight + DAY])

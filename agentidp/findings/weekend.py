@@ -51,7 +51,11 @@ def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     for day in range(HISTORY, -(-hour_count // DAY)):
         begins_at = instant(first_day, day * DAY)
         if begins_at.isoweekday() % 7 in rest_weekdays and not query.is_holiday(begins_at, begins_at + ONE_DAY):
-            agents_at_work = [(row, *counts) for row, tokens in histories if (counts := find_unusual_work(tokens, day))]
+            agents_at_work = [
+                (row, *work_tokens)
+                for row, tokens_by_hour in histories
+                if (work_tokens := find_unusual_work(tokens_by_hour, day))
+            ]
             if agents_at_work:
                 agents_at_work_by_day[day] = agents_at_work
     return [

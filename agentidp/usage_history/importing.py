@@ -84,18 +84,18 @@ def _read_agent_ids(transaction: Transaction) -> dict[str, UUID]:
 
 
 def _sum_records(
-    source: Source, file_format: str, agents: dict[str, UUID], at: datetime, total: Imported
+    source: Source, file_format: str, agent_ids: dict[str, UUID], at: datetime, total: Imported
 ) -> Iterator[dict[UUID, Hours]]:
     """Yield the sums of the records per agent and hour, and count the records in *total*.
 
     At most :data:`MAX_SUMS` sums are yielded at a time. The same dictionary is yielded each time, with new sums.
 
-    :param agents: the IDs of agents, by the ID or name in the file.
+    :param agent_ids: the IDs of agents, by the ID or name in the file.
     :raises ImportRefused: a record is bad.
     """
     problems: list[tuple[int, str]] = []
-    sums_by_agent: dict[UUID, Hours] = {agent_id: {} for agent_id in agents.values()}
-    sums_by_id_or_name = {id_or_name: sums_by_agent[agent_id] for id_or_name, agent_id in agents.items()}
+    sums_by_agent: dict[UUID, Hours] = {agent_id: {} for agent_id in agent_ids.values()}
+    sums_by_id_or_name = {id_or_name: sums_by_agent[agent_id] for id_or_name, agent_id in agent_ids.items()}
     convert_values, sums_in_memory = RecordConverter(at).convert, 0
     # This loop is not split into functions, because one more function call per record would slow down large imports.
     try:
