@@ -130,7 +130,7 @@ def find_quietest_hours(tokens_by_hour: Sequence[int]) -> int:
 
     :param tokens_by_hour: tokens by the hour of the week, which begins on Sunday at midnight in UTC.
     """
-    # Between equal sums, the sum that also contains the five hours before and the five hours after decides.
+    # Hours with equally few tokens are compared by the sum that also contains the five hours before and after them.
     offset_ranges = (range(QUIET_HOURS), range(-5, QUIET_HOURS + 5))
     sums_by_hour = [
         [sum(tokens_by_hour[(first_hour + offset) % HOURS] for offset in offsets) for offsets in offset_ranges]

@@ -203,7 +203,7 @@ def read_callers_listing(caller: Caller, *, days: int = DEFAULT_DAYS) -> Listing
 def filter_findings(
     findings: Iterable[StoredFinding], *, state: str | None, kind: str | None, agent: UUID | None
 ) -> list[StoredFinding]:
-    """Return the findings that have this state and kind and name this agent. ``None`` matches all findings."""
+    """Return the findings with this state and kind that name this agent. ``None`` matches all findings."""
     return [
         finding
         for finding in findings

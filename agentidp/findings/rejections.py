@@ -132,7 +132,7 @@ def _count_issued_and_expected_tokens(
         for hour in hours
     )
     if len(hours) > 2:
-        # Tokens of the first and the last hour do not count, because they may have been issued outside the rejections.
+        # Tokens of the first and the last hour are left out, because they may be older or newer than the rejections.
         hours = hours[1:-1]
     return sum(tokens_by_hour[hour] for hour in hours), expected_tokens
 

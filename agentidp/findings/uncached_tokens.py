@@ -180,7 +180,7 @@ def _candidates_since(query: FindingsQuery) -> date:
 
 
 def _first_history_day(query: FindingsQuery) -> date:
-    """Return the first day of the calendar month before the month that contains :func:`_candidates_since`.
+    """Return the first day of the month before the month of the first candidate day (:func:`_candidates_since`).
 
     Waste that began earlier is reported as beginning on this day, which changes only once per month.
     """
