@@ -34,7 +34,7 @@ class Figure:
 
 
 def pair_days(period: Period, compared_days: list[DayUsage | None], days: list[DayUsage]) -> list[Pair]:
-    """Return pairs of a complete day of a period and the earlier day with which it is compared, if there is one."""
+    """Return a pair per complete day of a period: the day, and its earlier day. Leave out days without earlier day."""
     day_count = period.days - period.is_running
     day_pairs = zip(days[:day_count], compared_days[:day_count], strict=True)
     return [(day, earlier_day) for day, earlier_day in day_pairs if earlier_day is not None]

@@ -23,7 +23,7 @@ ROLES = {VIEWER: frozenset({"analytics:read"}), ADMINISTRATOR: frozenset(SCOPES)
 """The scopes of each role."""
 
 PREFIX = "person."
-"""The value of a person's cookie begins with this text. No JWT does, because every JWT begins with "e"."""
+"""The value of a person's cookie begins with this text. Every JWT begins with "e" instead."""
 
 OWN_PREFIX = PREFIX + "own."
 """The value of a cookie begins with this text if the person has signed in at the organization's own provider."""

@@ -172,7 +172,7 @@ class InstanceMetrics:
             self._reading = Reading(True, self._has_signing_key(), now.timestamp(), tuple(usage), watch_figures)
 
     def keep_reading(self) -> None:
-        """Read the metrics from the database again and again. This method does not return."""
+        """Read the metrics from the database periodically. This method does not return."""
         while True:
             began_at = time.monotonic()
             try:
