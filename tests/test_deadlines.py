@@ -47,4 +47,4 @@ def test_the_deadlines_of_a_health_check() -> None:
 
 def test_the_deadline_of_a_check() -> None:
     guide = " ".join((ROOT / "docs" / "operating.md").read_text(encoding="utf-8").split())
-    assert f"the command waits {CONNECT_TIMEOUT} seconds for each of its addresses" in guide
+    assert f"the command waits {CONNECT_TIMEOUT} seconds per address of the database" in guide
