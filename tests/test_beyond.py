@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.beyond import MAX_REPEATED, RUNS, run
-from tests.conftest import EXIT_CODE_IF_SKIPPED
+from tests.beyond import MAX_REPEATED, RUNS, run, run_possible
+from tests.conftest import EXIT_CODE_IF_SKIPPED, NOTHING_SKIPPED
 from tests.factories import ROOT
 
 FAILING = """
@@ -64,3 +64,13 @@ def test_a_skipped_test_fails_the_run_also_if_a_failed_one_passes_later(
     (tmp_path / "test_file.py").write_text(FAILING.format(tests=1, failing_runs=[1]) + skipped)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     assert run(["test_file.py"]) == EXIT_CODE_IF_SKIPPED
+
+
+@pytest.mark.very_slow
+@pytest.mark.parametrize(("nothing_skipped", "code"), [("1", EXIT_CODE_IF_SKIPPED), ("", 0)])
+def test_tests_that_are_left_out_fail_the_run_where_all_must_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nothing_skipped: str, code: int
+) -> None:
+    (tmp_path / "test_file.py").write_text(FAILING.format(tests=1, failing_runs=[]))
+    monkeypatch.setenv(NOTHING_SKIPPED, nothing_skipped)
+    assert run_possible("not node", ["test_file.py"], {"citus": "No Citus is installed."}) == code
