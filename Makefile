@@ -6,6 +6,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check $(shell [ -t 2 ] || echo
 # `make token` must print only the token, even if it installs first, so progress goes to standard error.
 RUNNABLE := $(VENV)/.installed
 TESTABLE := $(VENV)/.installed-with-tests
+# The lines of constraints.txt without its comment.
+PINS = $(foreach word,$(shell cat constraints.txt),$(if $(findstring ==,$(word)),$(word)))
 
 # Without bytecode files, pytest and every process that a test starts compile all modules again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -87,7 +89,12 @@ $(TESTABLE): setup.cfg constraints.txt $(VENV)/bin/python
 	@echo "Installing AgentIdP and what its tests need into $(VENV), which takes about a minute" >&2
 	@# Most modules of these packages are never imported, so it would take longer to compile them all. To find out which
 	@# packages the packages require takes as long as installing them. constraints.txt lists all of them, so the first command
-	@# does not ask, and the second command adds AgentIdP and whatever constraints.txt lacks.
-	@$(PIP) install --no-compile --no-deps --requirement constraints.txt >&2
+	@# does not ask, and the second command adds AgentIdP and whatever constraints.txt lacks. pip waits for the network half of
+	@# the time, so three processes install one third each.
+	@install() { $(PIP) install --no-compile --no-deps "$$@" >&2; }; \
+	  install $(wordlist 1,37,$(PINS)) & first=$$!; \
+	  install $(wordlist 38,74,$(PINS)) & second=$$!; \
+	  install $(wordlist 75,999,$(PINS)) & third=$$!; \
+	  code=0; for process in $$first $$second $$third; do wait $$process || code=1; done; exit $$code
 	@$(PIP) install --no-compile --no-build-isolation --constraint constraints.txt --editable '.[test]' >&2
 	@touch $@ $(RUNNABLE)
