@@ -104,7 +104,7 @@ _COLUMNS = (
     "request_id salt content_hash previous_hash hash"
 )
 _MEMBERS = {column: re.sub("_(.)", lambda letter: letter[1].upper(), column) for column in _COLUMNS.split()}
-"""Members of an audit event's JSON by column, in the order of the JSON."""
+"""Names of the members of an audit event's JSON, by column, in the order of the JSON."""
 
 
 def record(
@@ -129,10 +129,10 @@ def record(
     if action not in ACTIONS:
         raise ValueError(f"describe the action {action} in ACTIONS")
     if before is not None and after is not None:
-        changed_names = [member for member in before | after if before.get(member) != after.get(member)]
-        if not changed_names:
+        changed_members = [member for member in before | after if before.get(member) != after.get(member)]
+        if not changed_members:
             return
-        before, after = ({member: members.get(member) for member in changed_names} for members in (before, after))
+        before, after = ({member: state.get(member) for member in changed_members} for state in (before, after))
     event = {
         "organization_id": transaction.organization_id,
         "event_id": uuid.uuid4(),
@@ -171,12 +171,14 @@ def represent(row: Any) -> dict[str, Any]:
     return _build_event(row._asdict())
 
 
-def _build_event(columns: dict[str, Any]) -> dict[str, Any]:
-    return _convert_values({member: columns[column] for column, member in _MEMBERS.items() if column in columns})
+def _build_event(values_by_column: dict[str, Any]) -> dict[str, Any]:
+    return _convert_values(
+        {member: values_by_column[column] for column, member in _MEMBERS.items() if column in values_by_column}
+    )
 
 
-def _convert_values(members: dict[str, Any]) -> dict[str, Any]:
-    return {member_name: _as_json(member_value) for member_name, member_value in members.items()}
+def _convert_values(values_by_member: dict[str, Any]) -> dict[str, Any]:
+    return {member: _as_json(value) for member, value in values_by_member.items()}
 
 
 def _as_json(value: Any) -> Any:

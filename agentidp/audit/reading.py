@@ -29,7 +29,7 @@ def read_chain(database: OrganizationDatabase, after: int = 0) -> Iterator[dict[
 
 
 def read_head(database: OrganizationDatabase) -> EventHash | None:
-    """Return the stored head of an organization's chain, which is its last event. None if the chain has no event."""
+    """Return the stored head of an organization's chain: the last event, or None if the chain has no event."""
     rows = database.fetch("audit/get_head")
     return EventHash(rows[0].sequence, bytes(rows[0].hash).hex()) if rows else None
 

@@ -45,7 +45,7 @@ def read_events_since(
     *,
     only: str | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Yield the audit events of all chains that the caller does not have yet, in the order of each chain.
+    """Yield the audit events that the caller does not have yet, from all chains, each chain in order.
 
     :param last_sequences: by organization ID, the sequence number of the last event that the caller has. All events of
         an organization without an entry are yielded. This function updates the dictionary.

@@ -22,18 +22,18 @@ _REPEATED = (psycopg.errors.DeadlockDetected, psycopg.errors.InsufficientPrivile
 """Errors after which nothing was changed and another attempt may succeed. Each has a cause on Citus:
 
 - Citus confuses transactions of one server (citusdata/citus#1803), so a transaction may seem to wait for itself.
-- If the organization's shard has just moved to another worker, row-level security refuses the row there.
+- If an organization's shard has just moved to another worker, row-level security refuses its rows there.
 """
 
 MAX_ATTEMPTS = 20
-"""Maximum number of attempts of a transaction, to outlast a deadlock that Citus may report for 100 ms."""
+"""Maximum number of attempts per transaction. Citus may report the same deadlock for 100 ms."""
 
 
 def adapt_to_citus(connection: psycopg.Connection[Any]) -> None:
     """Make psycopg insert parameters into the text of statements if the database has Citus.
 
-    ``set local``, which Citus forwards to its workers, accepts no parameters. To plan a statement that it runs in
-    several steps, Citus also needs the values in the text.
+    ``set local``, which Citus forwards to its workers, accepts no parameters. Citus also needs the values in the text
+    to plan a statement that it runs in several steps.
     """
     [row] = run_statement(connection, "database/look_for_citus")
     if row.has_citus:
@@ -74,7 +74,7 @@ def run_on_citus(
             if isinstance(error, _REPEATED) and remaining_attempts:
                 connection.rollback()
                 continue
-            # A transaction that is open after the error was not committed, so its outcome is known.
+            # If the transaction is still open after the error, it was not committed, so its outcome is known.
             is_transaction_open = connection.info.transaction_status == TransactionStatus.INERROR
             if not is_transaction_open and (is_lost(error) or may_have_committed(error)):
                 raise OutcomeLost(str(error)) from error

@@ -23,7 +23,7 @@ INTERVAL_WHILE_REFUSING = 1
 """Seconds until the next measurement if the last measurement showed a wrong clock or took too long."""
 
 MAX_ROUND_TRIP = 1
-"""Maximum seconds of a usable measurement. The database may have read its clock at any time of the round trip."""
+"""Maximum seconds that a measurement may take. A slower measurement is discarded as too inexact."""
 
 
 def measure_seconds_ahead(connection: psycopg.Connection[Any]) -> float | None:

@@ -28,7 +28,7 @@ def distribute(url: str) -> Iterator[tuple[str, str]]:
 
     :param url: the coordinator's database, with a superuser.
     :returns: the names of changed tables, functions and roles as soon as they are changed, each with the new state.
-    :raises ConfigurationError: the server does not answer, has no Citus, or refuses.
+    :raises ConfigurationError: the server does not answer, has no Citus, or refuses a statement.
     """
     try:
         with connect(url) as connection:

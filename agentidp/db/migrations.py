@@ -61,9 +61,9 @@ def steps() -> list[Step]:
 
 
 def read_steps(directory: Path) -> list[Step]:
-    """Return the steps for the SQL of a release in *directory*: the schema of 1.0.0, the migrations, the functions.
+    """Return the steps of the release whose SQL is in *directory*: the schema of 1.0.0, the migrations, the functions.
 
-    The name of the functions' step contains the release and a digest of their text.
+    The name of the functions' step contains the release and a digest of the functions' text.
     """
     schema_files, migration_files, function_files = (
         sorted((directory / directory_name).glob("*.sql")) for directory_name in ("schema", "migrations", "functions")
@@ -117,7 +117,7 @@ def refuse_missing_rights(connection: psycopg.Connection[Any], *, creates_role: 
     :raises ConfigurationError: a right is missing. The message has the statements that grant it.
     """
     if missing_rights := run_statement(connection, "database/missing_rights", creates_role=creates_role):
-        grant_statements = "; ".join(row.statement for row in missing_rights)
+        grant_statements = "; ".join(missing_right.statement for missing_right in missing_rights)
         raise ConfigurationError(
             f"the role {connection.info.user} may not create or use the role agentidp_service: "
             f"let a superuser of the server run once: {grant_statements}"

@@ -101,7 +101,7 @@ class OrganizationDatabase:
 
     @contextlib.contextmanager
     def transaction(self, actor: Actor | None = None) -> Iterator[Transaction]:
-        """Open a transaction for statements that depend on earlier results. Its commit waits for the disk.
+        """Open a transaction for statements that depend on earlier results. The commit waits for the disk.
 
         :param actor: the actor of the changes. Default: the process's actor.
         """

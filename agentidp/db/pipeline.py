@@ -35,7 +35,7 @@ _Result = TypeVar("_Result")
 
 
 class OutcomeLost(psycopg.OperationalError):
-    """The connection was lost after the commit may have been sent, so the transaction's outcome is unknown."""
+    """The connection was lost. The commit may have been sent before, so the transaction's outcome is unknown."""
 
 
 def is_lost(error: psycopg.Error) -> bool:
@@ -175,7 +175,7 @@ class PipelinedConnection(psycopg.Connection[Any]):
         pgconn = self.pgconn
         prepared_names = self._statement_names
         # The list has an entry per expected answer: the statement's key for a preparation, _RUN for an execution.
-        expected_answers: list[Any] = []
+        answer_keys: list[Any] = []
         pgconn.enter_pipeline_mode()
         for query, encoded_values, parameter_types, parameter_formats in encoded_calls:
             statement_key = query, parameter_types
@@ -183,21 +183,21 @@ class PipelinedConnection(psycopg.Connection[Any]):
                 # A name is not used again after a failure, because the server may have prepared the statement under it.
                 prepared_names[statement_key] = b"agentidp_%d" % next(self._numbers)
                 pgconn.send_prepare(prepared_names[statement_key], query, parameter_types)
-                expected_answers.append(statement_key)
+                answer_keys.append(statement_key)
             pgconn.send_query_prepared(prepared_names[statement_key], encoded_values, parameter_formats)
-            expected_answers.append(_RUN)
+            answer_keys.append(_RUN)
         pgconn.pipeline_sync()
-        received_answers: list[list[PGresult]] = []
+        received_results: list[list[PGresult]] = []
         try:
-            self.wait(_send_and_fetch(pgconn, len(expected_answers), received_answers))
+            self.wait(_send_and_fetch(pgconn, len(answer_keys), received_results))
         except psycopg.OperationalError as lost:
             # Only the first result per answer is checked, because a lost connection may have added a second result.
-            for answer, *_ in received_answers:
+            for answer, *_ in received_results:
                 if answer.status == ExecStatus.FATAL_ERROR:
                     # The server commits nothing if a statement failed.
                     raise psycopg.errors.error_from_result(answer, encoding=self.info.encoding) from None
             raise OutcomeLost(str(lost)) from lost
-        *received_answers, [sync_result] = received_answers
+        *received_results, [sync_result] = received_results
         if sync_result.status != ExecStatus.PIPELINE_SYNC:
             # The commit failed. If the error also ended the connection, the server may still have committed.
             sync_error = psycopg.errors.error_from_result(sync_result, encoding=self.info.encoding)
@@ -205,11 +205,11 @@ class PipelinedConnection(psycopg.Connection[Any]):
                 raise OutcomeLost(str(sync_error)) from sync_error
             raise sync_error
         answers = []
-        for statement_key, [answer] in zip(expected_answers, received_answers, strict=True):
-            if statement_key is _RUN:
+        for answer_key, [answer] in zip(answer_keys, received_results, strict=True):
+            if answer_key is _RUN:
                 answers.append(answer)
             elif answer.status != ExecStatus.COMMAND_OK:
-                del prepared_names[statement_key]
+                del prepared_names[answer_key]
                 # The error of a failed preparation must be raised, because the server skips all later statements.
                 if answer.status == ExecStatus.FATAL_ERROR:
                     answers.append(answer)

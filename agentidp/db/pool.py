@@ -40,7 +40,7 @@ class NoConnection(Exception):
 
 
 class Pool:
-    """A pool of connections that opens when a process first uses it, so that it opens after a fork.
+    """A pool of connections, which each process opens at its first use and therefore after a fork.
 
     :param arguments: arguments of :meth:`psycopg.Connection.connect`.
     :param configure: prepares a new connection for statements, or raises an error.
@@ -133,7 +133,7 @@ class Pool:
 
     def _note_failure(self, error: psycopg.Error) -> None:
         self._reason = in_one_line(error)
-        # The attempt to connect took the whole timeout, so requests should not wait for another attempt.
+        # If the attempt to connect took the whole timeout, requests should not wait for another attempt.
         if isinstance(error, psycopg.errors.ConnectionTimeout):
             self.breaker.open(self._reason)
 
@@ -150,7 +150,7 @@ class Pool:
 
 
 class _BorrowedConnection:
-    """Borrows a connection from a pool in a ``with`` block. A class takes half the time of a generator."""
+    """A context manager that borrows a connection from a pool. A generator would take twice the time."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool

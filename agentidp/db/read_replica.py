@@ -121,7 +121,7 @@ class ReplicaReads:
         """Seconds by which the data that was read can be older than the primary's; ``None`` if nothing was read."""
 
     def is_usable(self) -> bool:
-        """Return whether the replica can be read from, and the request has not left it to write."""
+        """Return whether the replica is usable, and :meth:`leave` was not called."""
         return not self._is_left and self._replica.is_usable()
 
     def leave(self) -> None:

@@ -96,7 +96,7 @@ class Archive(NamedTuple):
         """Yield the rows of *tables* in the schema public. Close the iterator early to end the process of pg_restore.
 
         :param report: called with the share of the file that was read, from 0 to 1.
-        :raises ConfigurationError: the file cannot be read to its end, or contains anything but rows.
+        :raises ConfigurationError: the file cannot be read to its end, or contains SQL other than rows.
         """
         command = [str(self.programs.directory / "pg_restore"), "--section=data", "--file=-"]
         with tempfile.NamedTemporaryFile("w", encoding="utf-8") as table_list_file:
@@ -106,11 +106,11 @@ class Archive(NamedTuple):
                     table_list_file.write(list_line)
             table_list_file.flush()
             # pg_restore reads the file from standard input, so that this process can report the position in the file.
-            with self.file.open("rb") as file:
-                for table_rows in self._run_and_parse([*command, f"--use-list={table_list_file.name}"], file):
+            with self.file.open("rb") as backup_file:
+                for table_rows in self._run_and_parse([*command, f"--use-list={table_list_file.name}"], backup_file):
                     yield table_rows
                     if report:
-                        report(os.lseek(file.fileno(), 0, os.SEEK_CUR) / os.fstat(file.fileno()).st_size)
+                        report(os.lseek(backup_file.fileno(), 0, os.SEEK_CUR) / os.fstat(backup_file.fileno()).st_size)
 
     def _run_and_parse(self, command: list[str], file: IO[bytes]) -> Iterator[TableRows]:
         with subprocess.Popen(

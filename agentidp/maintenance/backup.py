@@ -63,12 +63,12 @@ def back_up(
         connection.isolation_level, connection.read_only = psycopg.IsolationLevel.REPEATABLE_READ, True
         with connection.transaction():
             [snapshot_row] = run_statement(connection, "maintenance/export_snapshot")
-            [content_counts] = run_statement(connection, "maintenance/count_contents")
+            [contents_row] = run_statement(connection, "maintenance/count_contents")
             try:
                 _run_pg_dump(programs.directory / "pg_dump", url, snapshot_row.snapshot, file, report)
             except OSError as error:
                 raise ConfigurationError(f"the backup {file} cannot be written: {error.strerror}") from None
-    return Contents(*content_counts)
+    return Contents(*contents_row)
 
 
 def refuse_citus(connection: psycopg.Connection[Any]) -> None:

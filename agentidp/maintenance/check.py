@@ -86,7 +86,7 @@ def _check_settings(environ: Mapping[str, str]) -> tuple[Settings | None, set[st
 
 
 def _find_blamed_names(names_in_message: set[str], environ: Mapping[str, str]) -> set[str]:
-    """Return the names of the variables in *environ* that may have caused an error with these names in its message."""
+    """Return the variables in *environ* that may have caused an error whose message contains *names_in_message*."""
     # If the message names a prefix such as AGENTIDP_OIDC_, all variables that have the prefix may be wrong.
     name_prefixes = tuple(name for name in names_in_message if name.endswith("_"))
     return {name for name in environ if name in names_in_message or name.startswith(name_prefixes)}

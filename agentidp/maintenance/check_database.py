@@ -47,8 +47,8 @@ def check_database(settings: Settings, at: datetime) -> Iterator[Result]:
         summary = f"PostgreSQL {version}, database {role_row.database_name}, role {role_row.role_name}"
         yield Result("database", OK, summary)
         yield _check_clock(connection)
-        time_zones = f"the time zones of the database ({role_row.time_zone}) and TZ"
-        yield Result("time zone", OK, f"days and hours are counted in UTC, not in {time_zones}")
+        time_zones_phrase = f"the time zones of the database ({role_row.time_zone}) and TZ"
+        yield Result("time zone", OK, f"days and hours are counted in UTC, not in {time_zones_phrase}")
         if not role_row.has_schema:
             yield Result("schema", WARNING, "the database is empty: run agentidp db migrate")
             return
@@ -126,17 +126,17 @@ def _check_schema(connection: Connection) -> Outcomes:
 
 def _check_keys(settings: Settings, connection: Connection, at: datetime) -> Outcomes:
     key_rows = run_statement(connection, "signing_keys/all_keys")
-    keys = describe_key_rows(settings, key_rows, at=at)
-    unreadable_kids = [key["kid"] for key in keys if key["status"] == "unreadable"]
+    key_descriptions = describe_key_rows(settings, key_rows, at=at)
+    unreadable_kids = [key["kid"] for key in key_descriptions if key["status"] == "unreadable"]
     if unreadable_kids:
         advice = "set the secret with which the instance was started, or run agentidp keys revoke"
         yield FAILED, f"the instance secret does not decrypt {', '.join(unreadable_kids)}: {advice}"
-    signing_key = next((key for key in keys if key["status"] == "signing"), None)
+    signing_key = next((key for key in key_descriptions if key["status"] == "signing"), None)
     if signing_key is None:
         if not unreadable_kids:
             yield FAILED, "there is no signing key: run agentidp keys list, which creates the first"
         return
-    next_keys = [key for key in keys if key["status"] == "next"]
+    next_keys = [key for key in key_descriptions if key["status"] == "next"]
     message = f"{signing_key['kid']} ({signing_key['alg']}) has signed since {timestamp(signing_key['signsFrom'])}"
     if next_keys:
         message += f", and {next_keys[-1]['kid']} will sign from {timestamp(next_keys[-1]['signsFrom'])}"
@@ -169,7 +169,7 @@ def _check_targets(settings: Settings, connection: Connection) -> Outcomes:
 
 
 def _check_watch(settings: Settings, connection: Connection, at: datetime) -> Outcomes:
-    # The API computes findings itself if the last evaluation is older than this time. So such an evaluation is late.
+    # An evaluation before this time is late, because the API then computes the findings itself.
     oldest_usable_at = at - timedelta(seconds=2 * settings.watch_interval)
     [watch_row] = run_statement(connection, "maintenance/is_watched", key=WATCH_LOCK)
     late_ids = []

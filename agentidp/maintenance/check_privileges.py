@@ -38,22 +38,23 @@ def check_privileges(connection: psycopg.Connection[Any]) -> Iterator[tuple[str,
 
 def list_expected_privileges() -> set[tuple[str, str]]:
     """Return pairs of a table and a privilege that the migrations grant to the service and do not revoke later."""
-    privileges: set[tuple[str, str]] = set()
+    granted_privileges: set[tuple[str, str]] = set()
     for statement in (statement for step in steps() for statement in step.statements()):
         if grant_match := _GRANT.fullmatch(" ".join(re.sub(r"--[^\n]*", "", statement).split())):
             tables = grant_match[3].split(", ")
             pairs = {(table, privilege) for privilege in _split_privileges(grant_match[2]) for table in tables}
-            privileges = privileges | pairs if grant_match[1] == "grant" else privileges - pairs
-    return privileges
+            granted_privileges = granted_privileges | pairs if grant_match[1] == "grant" else granted_privileges - pairs
+    return granted_privileges
 
 
-def _split_privileges(privileges: str) -> Iterator[str]:
-    for privilege, columns in _PRIVILEGE.findall(privileges):
+def _split_privileges(privilege_list: str) -> Iterator[str]:
+    for privilege, columns in _PRIVILEGE.findall(privilege_list):
         yield from (f"{privilege} ({column})" for column in columns.split(", ")) if columns else [privilege]
 
 
 def _find_security_problems(connection: psycopg.Connection[Any]) -> Iterator[str]:
-    if table_names := ", ".join(row.name for row in run_statement(connection, "maintenance/unprotected_tables")):
+    table_rows = run_statement(connection, "maintenance/unprotected_tables")
+    if table_names := ", ".join(table_row.name for table_row in table_rows):
         yield f"row-level security is not forced on {table_names}: as the owner, enable and force it on each"
     role_rows = run_statement(connection, "maintenance/service_role")
     if not role_rows:

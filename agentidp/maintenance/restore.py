@@ -57,7 +57,7 @@ class Target(NamedTuple):
 
     @property
     def is_empty(self) -> bool:
-        """Return whether the database has no tables, views and functions."""
+        """Return whether the database has no tables, views or functions."""
         return not self.drop_statements
 
 
@@ -71,16 +71,16 @@ def inspect_target(url: str) -> Target:
         refuse_missing_rights(connection, creates_role=False)
         service_role_rows = run_statement(connection, "maintenance/service_role")
         [role_row] = run_statement(connection, "maintenance/what_a_role_sees")
-        other_sessions = _wait_for_other_sessions(connection)
-        drop_statement_rows = run_statement(connection, "maintenance/statements_that_drop")
+        session_rows = _wait_for_other_sessions(connection)
+        drop_rows = run_statement(connection, "maintenance/statements_that_drop")
         contents = None
         if role_row.has_schema and role_row.sees_all:
             # If a table is missing, the contents cannot be counted, but a backup can still be restored.
             with contextlib.suppress(psycopg.errors.UndefinedTable):
-                [content_counts] = run_statement(connection, "maintenance/count_contents")
-                contents = Contents(*content_counts)
-    if other_sessions:
-        sessions_phrase = ", ".join(f"{row.role_name} ({row.sessions})" for row in other_sessions)
+                [contents_row] = run_statement(connection, "maintenance/count_contents")
+                contents = Contents(*contents_row)
+    if session_rows:
+        sessions_phrase = ", ".join(f"{session_row.role_name} ({session_row.sessions})" for session_row in session_rows)
         raise ConfigurationError(
             f"others are connected to the database {role_row.database_name}: {sessions_phrase}. "
             "Stop the service and agentidp watch first"
@@ -89,18 +89,18 @@ def inspect_target(url: str) -> Target:
         raise ConfigurationError(
             f"the database {role_row.database_name} contains tables that are not AgentIdP's: use another database"
         )
-    drop_statements = [row.statement for row in drop_statement_rows]
+    drop_statements = [drop_row.statement for drop_row in drop_rows]
     return Target(role_row.database_name, bool(service_role_rows), drop_statements, contents)
 
 
 def _wait_for_other_sessions(connection: psycopg.Connection[Any]) -> list[Any]:
-    """Wait for the end of other sessions in the database, and return those that do not end in time."""
+    """Wait for the end of other sessions in the database. Return a row per role whose sessions did not end in time."""
     deadline = time.monotonic() + SESSION_END_TIMEOUT
-    while sessions := run_statement(connection, "maintenance/other_sessions"):
+    while session_rows := run_statement(connection, "maintenance/other_sessions"):
         if time.monotonic() >= deadline:
             break
         time.sleep(0.1)
-    return sessions
+    return session_rows
 
 
 def restore_archive(
@@ -150,8 +150,8 @@ def _refuse_unreadable_keys(settings: Settings, archive: Archive) -> None:
 def _replace_contents(
     url: str, archive: Archive, target: Target, report: Callable[[float], None] | None
 ) -> tuple[Contents, list[str]]:
-    """Replace the database's contents by the backup's. Return the restored contents, and the tables left out."""
-    pending_names = [step.name for step in list_pending_steps(archive.list_migrations())]
+    """Replace the database's contents by the backup's. Return the restored contents and the names of omitted tables."""
+    pending_step_names = [step.name for step in list_pending_steps(archive.list_migrations())]
     # This statement needs the right createrole, which the database's owner may lack, so the statement is skipped if the
     # role exists.
     create_role_statement = steps()[0].statements()[0]
@@ -161,23 +161,23 @@ def _replace_contents(
             for statement in target.drop_statements:
                 connection.execute(statement)
             run_statement(connection, "database/create_schema_migrations")
-            applied_steps = [step for step in steps() if step.name not in pending_names]
+            applied_steps = [step for step in steps() if step.name not in pending_step_names]
             for statement in (statement for step in applied_steps for statement in step.statements()):
                 if statement != create_role_statement or not target.has_role:
                     connection.execute(statement)
             # These statements create the foreign keys again, so they must be read before the foreign keys are dropped.
-            statements_after_copy = run_statement(connection, "maintenance/statements_after_rows")
-            for row in run_statement(connection, "maintenance/statements_before_rows"):
-                connection.execute(row.statement)
-            own_table_names = {row.name for row in run_statement(connection, "maintenance/objects")}
+            statement_rows_after_copy = run_statement(connection, "maintenance/statements_after_rows")
+            for statement_row in run_statement(connection, "maintenance/statements_before_rows"):
+                connection.execute(statement_row.statement)
+            own_table_names = {object_row.name for object_row in run_statement(connection, "maintenance/objects")}
             _copy_rows(connection, archive, own_table_names, report)
-            [content_counts] = run_statement(connection, "maintenance/count_contents")
-            for row in statements_after_copy:
-                connection.execute(row.statement)
+            [contents_row] = run_statement(connection, "maintenance/count_contents")
+            for statement_row in statement_rows_after_copy:
+                connection.execute(statement_row.statement)
     except psycopg.Error as error:
         reason = error.diag.message_primary or in_one_line(error)
         raise ConfigurationError(f"the backup was not restored: {reason}") from None
-    return Contents(*content_counts), sorted(archive.list_tables() - own_table_names)
+    return Contents(*contents_row), sorted(archive.list_tables() - own_table_names)
 
 
 def _copy_rows(

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 
 class EmbeddedPostgresError(RuntimeError):
-    """The embedded server cannot be used. The message is one sentence for people."""
+    """The embedded server cannot be used. The message is one sentence for the operator."""
 
 
 NAME = "agentidp"  # The name of the superuser and of the database.
@@ -93,7 +93,7 @@ def find_service_account() -> Account:
 
 
 def find_closed_directory(path: Path, account: Account) -> Path | None:
-    """Return the topmost of `path` and its parents that `account` may not enter or execute, or None."""
+    """Return the topmost part of `path` that `account` may not enter or execute. None if there is no such part."""
     for directory in [*reversed(path.parents), path]:
         directory_status = directory.stat()
         is_owner, is_in_group = directory_status.st_uid == account.pw_uid, directory_status.st_gid == account.pw_gid

@@ -123,7 +123,7 @@ class Programs:
     def start_server(self, data: Path, settings: dict[str, str], log: int) -> subprocess.Popen[bytes]:
         """Start `postgres` with the cluster in `data`. Its output goes to the open file `log`.
 
-        Call this in the main thread, because Linux ends the server when the thread that started it ends.
+        Call this method in the main thread, because Linux ends the server when the thread that started it ends.
         """
         setting_options = [f"--{setting_name}={setting_value}" for setting_name, setting_value in settings.items()]
         command: list[str | Path] = [self.binaries / "postgres", "-D", data, *setting_options]
@@ -133,7 +133,7 @@ class Programs:
         return server_process
 
     def _build_child_options(self) -> dict[str, Any]:
-        """Return options for a child process, which gets SIGINT if this process dies."""
+        """Return options with which a child process gets SIGINT if this process dies."""
         account = self.account
         child_identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []} if account else {}
         return child_identity | {

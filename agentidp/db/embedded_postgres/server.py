@@ -54,7 +54,7 @@ FIXED = {"listen_addresses": "", "port": str(PORT), "unix_socket_permissions": "
 
 
 def make_cluster(home: Path, programs: Programs, major: int, *, durable: bool) -> None:
-    """Create a database cluster in a temporary directory and rename it, so that `data` is never incomplete."""
+    """Create a database cluster in a temporary directory, and rename the directory to `data` when it is complete."""
     unfinished_data, password_file = home / "data.unfinished", home / "password"
     if unfinished_data.exists():
         shutil.rmtree(unfinished_data)
