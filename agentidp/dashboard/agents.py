@@ -69,9 +69,9 @@ class Selection:
     def build_heading_query(self, period: Period, sort: str) -> str:
         """Return the URL query of a heading: sort by *sort*, or reverse the order if *sort* is already chosen."""
         order = ("asc" if self.is_descending else "desc") if sort == self.sort else ""
-        return self.query(period, sort=sort, order=order)
+        return self.build_query(period, sort=sort, order=order)
 
-    def query(self, period: Period, **changes: Any) -> str:
+    def build_query(self, period: Period, **changes: Any) -> str:
         """Return the URL query for the period and this selection. *changes* replace values of the selection."""
         parameters = dataclasses.asdict(self) | changes
         return f"{period.query}&{urlencode({parameter: value for parameter, value in parameters.items() if value})}"

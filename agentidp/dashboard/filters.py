@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 
 from agentidp.alerts.state_change import kind_label
 from agentidp.dashboard import charts
-from agentidp.dashboard.page_findings import finding_rows
+from agentidp.dashboard.page_findings import build_finding_rows
 from agentidp.findings.actions import MAX_MUTE, MAX_NOTE
 from agentidp.findings.contributors import is_about_organization
 from agentidp.findings.finding import Finding, StoredFinding
@@ -40,10 +40,10 @@ _DATE = re.compile(
 def init_app(app: Flask) -> None:
     """Make the functions of this module, and the maximum length of a note, available to templates."""
     filter_functions = (
-        *(number, format_count, coordinate, isolate, utc, percentage, share, look_alikes, break_lines, with_code),
-        *(day_label, days_later, bar_label, time_label, hour_label),
-        *(group_into_incidents, finding_rows, count_incidents, kind_label, describe_begin_or_end, time_range),
-        *(next_link, finding_html, format_dates, mute_days),
+        *(number, format_count, coordinate, isolate, utc, percentage, share, find_look_alikes, break_lines, with_code),
+        *(day_label, days_later, bar_label, time_label, hour_label, kind_label, mute_days),
+        *(group_into_incidents, build_finding_rows, count_incidents, describe_begin_or_end, format_time_range),
+        *(build_next_link, build_finding_html, format_dates),
     )
     app.jinja_env.filters |= {filter_function.__name__: filter_function for filter_function in filter_functions}
     app.jinja_env.globals["max_note"] = MAX_NOTE
@@ -93,7 +93,7 @@ def share(count: int, total: int) -> str:
     return f"{'<0.1' if count and value < 0.1 else value}\N{NO-BREAK SPACE}%"
 
 
-def look_alikes(agents: Iterable[Any]) -> set[UUID]:
+def find_look_alikes(agents: Iterable[Any]) -> set[UUID]:
     """Return the ids of the agents whose name, as a list shows it, looks like the name of another agent in the list."""
     ids_by_look: defaultdict[str, list[UUID]] = defaultdict(list)
     for agent in agents:
@@ -160,7 +160,7 @@ class Link(NamedTuple):
     text: str
 
 
-def next_link(finding: Finding) -> Link:
+def build_next_link(finding: Finding) -> Link:
     """Return a link to the page that a reader of a finding should see next."""
     agent_path = f"/agents/{finding.agent_id}" if finding.agent_id else ""
     first_day = finding.begins.astimezone(UTC).date()
@@ -179,7 +179,7 @@ def next_link(finding: Finding) -> Link:
     return Link(agent_path, f"Page of {finding.agent_name}")
 
 
-def time_range(finding: StoredFinding, at: datetime) -> Markup:
+def format_time_range(finding: StoredFinding, at: datetime) -> Markup:
     """Return, as HTML, the time that a finding is about: without an end if it was ongoing at the last evaluation."""
     begins, ends = finding.begins.astimezone(UTC), finding.ends.astimezone(UTC)
     begin_html = _time(begins, f"{time_label(begins, at)} UTC")
@@ -214,7 +214,7 @@ def format_dates(sentence: str, at: datetime) -> str:
     return _DATE.sub(label, sentence).replace(" %", "\N{NO-BREAK SPACE}%")
 
 
-def finding_html(sentence: str, finding: Finding, at: datetime, base: str | None = None) -> Markup:
+def build_finding_html(sentence: str, finding: Finding, at: datetime, base: str | None = None) -> Markup:
     """Return a sentence of a finding as HTML, with dates in the pages' format. Each agent's name is isolated where it
     first occurs, so that its writing direction does not affect the sentence.
 

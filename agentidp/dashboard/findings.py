@@ -13,7 +13,7 @@ from agentidp.alerts.state_change import kind_label
 from agentidp.caller import Caller
 from agentidp.dashboard import pages, session
 from agentidp.dashboard.agents import PAGE_SIZE, read_page_number, select_page
-from agentidp.dashboard.page_findings import finding_rows, read_listing
+from agentidp.dashboard.page_findings import build_finding_rows, read_listing
 from agentidp.db.sql import Call
 from agentidp.findings.finding import STATES, StoredFinding
 from agentidp.findings.incidents import group_into_incidents
@@ -32,7 +32,7 @@ class Selection:
     agent: str = ""
     owner: str = ""
 
-    def query(self, **changes: Any) -> str:
+    def build_query(self, **changes: Any) -> str:
         """Return the URL query for these filters. *changes* replace values of the filters."""
         return urlencode({parameter: value for parameter, value in (asdict(self) | changes).items() if value})
 
@@ -66,7 +66,7 @@ def _read_slow_part(caller: Caller, selection: Selection, page: int) -> dict[str
     owners_by_agent = {agent_row.agent_id: agent_row.owner for agent_row in agent_rows}
     findings = filter_findings(findings, state=selection.state or None, kind=selection.kind or None, agent=None)
     incidents = group_into_incidents([finding for finding in findings if selection.selects(finding, owners_by_agent)])
-    listed_rows, page_links = select_page(finding_rows(incidents), page)
+    listed_rows, page_links = select_page(build_finding_rows(incidents), page)
     return {
         "listing": listing,
         "listed": listed_rows,

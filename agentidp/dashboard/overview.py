@@ -216,7 +216,7 @@ def _build_bar_path(usage_filter: UsageFilter) -> str:
     """Return the path to which a day's bar leads: the day, an agent's day, or for other filters the page of usage."""
     if usage_filter.agent_id and not usage_filter.counts_tokens_only:
         return f"/agents/{usage_filter.agent_id}/days/{{bar}}"
-    return f"/usage?from={{bar}}&to={{bar}}&{usage_filter.query()}" if usage_filter.values else "/days/{bar}"
+    return f"/usage?from={{bar}}&to={{bar}}&{usage_filter.build_query()}" if usage_filter.values else "/days/{bar}"
 
 
 def _draw_charts(

@@ -107,7 +107,7 @@ class Row:
         return max(findings, key=lambda finding: finding.ended_at or finding.ends)
 
 
-def finding_rows(incidents: list[Incident]) -> list[Row]:
+def build_finding_rows(incidents: list[Incident]) -> list[Row]:
     """Return the rows of a list of incidents. Similar findings are one row, at the place of the first of them."""
     incidents_by_key: dict[tuple[object, ...], list[Incident]] = {}
     for incident in incidents:

@@ -79,7 +79,7 @@ class UsageFilter:
         """The only agent that passes the filters, or ``None`` if several agents may pass, or none."""
         return next(iter(self.agent_ids)) if self.agent_ids is not None and len(self.agent_ids) == 1 else None
 
-    def query(self, *names: str, **changes: str) -> str:
+    def build_query(self, *names: str, **changes: str) -> str:
         """Return the filters as a URL's query string.
 
         :param names: the only parameters to include. Without names, all parameters are included.
@@ -90,7 +90,7 @@ class UsageFilter:
 
     def add_to_query(self, query: str) -> str:
         """Return a URL's query string with these filters added."""
-        return "&".join(filter(None, [query, self.query()]))
+        return "&".join(filter(None, [query, self.build_query()]))
 
     def is_counted(self, row: Any) -> bool:
         """Return whether a row of ``analytics/tokens_by_credential`` passes the filters and has a credential."""

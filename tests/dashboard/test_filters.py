@@ -11,13 +11,13 @@ import pytest
 from flask.testing import FlaskClient
 
 from agentidp.dashboard.filters import (
+    build_finding_html,
+    build_next_link,
     count_incidents,
     describe_begin_or_end,
-    finding_html,
     format_dates,
+    format_time_range,
     hour_label,
-    next_link,
-    time_range,
 )
 from agentidp.findings.finding import Contributor
 from agentidp.findings.incidents import Incident
@@ -44,9 +44,9 @@ def test_dates_have_one_format(sentence: str, written: str) -> None:
 
 def test_the_names_of_agents_stay_as_they_are_and_can_be_links() -> None:
     finding = a_finding(NOON, agent_id=UUID(int=1), agent_name="2026-04-26")
-    assert finding_html("2026-04-26 since 2026-04-01", finding, NOON) == "<bdi>2026-04-26</bdi> since Wed 1 Apr"
+    assert build_finding_html("2026-04-26 since 2026-04-01", finding, NOON) == "<bdi>2026-04-26</bdi> since Wed 1 Apr"
     several = a_finding(NOON, agents=BOTH)
-    assert finding_html("agent 2 and <agent 1>, agent 1", several, NOON, "/d") == (
+    assert build_finding_html("agent 2 and <agent 1>, agent 1", several, NOON, "/d") == (
         f'<a href="/d/agents/{UUID(int=2)}"><bdi>agent 2</bdi></a> and &lt;'
         f'<a href="/d/agents/{UUID(int=1)}"><bdi>agent 1</bdi></a>&gt;, agent 1'
     )
@@ -81,7 +81,7 @@ LATE = '<time datetime="2026-04-13T23:00Z">Mon 13 Apr, 23:00 UTC</time>'
 def test_the_time_that_a_finding_is_about(begins: datetime, ends: datetime, ended: bool, written: str) -> None:
     finding = a_finding(NOON, begins=begins, ends=ends)
     stored = known_finding(finding, last_seen_at=NOON - MINUTE, ended_at=ends if ended else None)
-    assert time_range(stored, NOON) == written
+    assert format_time_range(stored, NOON) == written
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_incidents_count_incidents() -> None:
     ],
 )
 def test_the_next_step_leads_to_where_it_begins(kind: str, about: dict[str, Any], address: str, place: str) -> None:
-    assert next_link(a_finding(NOON, kind=kind, **about)) == (address, place)
+    assert build_next_link(a_finding(NOON, kind=kind, **about)) == (address, place)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -155,7 +155,7 @@ def test_the_next_step_leads_to_where_it_begins(kind: str, about: dict[str, Any]
 def test_the_next_step_of_every_kind_leads_to_a_page(
     signed_in: FlaskClient, acme: Agent, kind: str, about: dict[str, Any]
 ) -> None:
-    address, _ = next_link(a_finding(NOON, kind=kind, **(about and about | {"agent_id": acme.agent_id})))
+    address, _ = build_next_link(a_finding(NOON, kind=kind, **(about and about | {"agent_id": acme.agent_id})))
     assert signed_in.get(f"/dashboard{address}").status_code == 200
 
 
