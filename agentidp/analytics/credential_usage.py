@@ -138,7 +138,6 @@ def list_used_credentials(attribution: Attribution) -> list[CredentialUsage]:
         credential.usage.append((row.days, row.tokens))
         credential.tokens += token_count
         credential.by_resource[row.resource] += token_count
-    # Credentials that were created after the period are left out.
     credentials = [
         credential
         for credential in credentials_by_id.values()

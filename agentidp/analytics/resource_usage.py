@@ -119,7 +119,6 @@ def list_used_resources(attribution: Attribution, servers: Rows) -> list[Resourc
     usages = [*usage_by_resource.values()]
     if any(attribution.not_attributed):
         usages.append(ResourceUsage(None, None, attribution.not_attributed))
-    # Tokens without a resource come last among items with the same number of tokens.
     return sorted(usages, key=lambda usage: (-usage.tokens, usage.resource is None, usage.resource or ""))
 
 

@@ -63,7 +63,6 @@ def reconcile(
     for previous in stored:
         if previous.is_ongoing and previous.finding_id not in computed_ids and previous.kind not in not_computed:
             pairs.append((previous, _mark_missed(previous)))
-    # Findings whose row has not changed, such as ended findings, are left out.
     pairs = [
         (previous, current)
         for previous, current in pairs

@@ -95,7 +95,6 @@ def find_quiet_times(
         has_work_after = is_working(agent_counts_after, usual_agents_by_hour[last_hour])
         is_quiet = is_unlikely(evidence_hours, active_agents_by_hour, usual_agents_by_hour)
         if is_quiet and (has_work_before or has_work_after):
-            # The quiet time is ongoing if no usually busy hour follows it, and the agents have not begun to work again.
             is_ongoing = last_hour == max(usual_agents_by_hour) and not has_work_after
             end_hour = len(active_agents_by_hour) if is_ongoing else evidence_hours[-1] + 1
             expected_agents = sum(usual_agents_by_hour[hour] for hour in evidence_hours)
