@@ -81,10 +81,10 @@ def parse_jwt(
     """
     if len(text) > max_length or not COMPACT_SERIALIZATION.fullmatch(text):
         return None
-    signing_input, _, signature = text.rpartition(".")
+    signing_input, _, encoded_signature = text.rpartition(".")
     try:
         header, claims = (json.loads(_decode(encoded_part)) for encoded_part in signing_input.split("."))
-        decoded_signature = _decode(signature)
+        signature = _decode(encoded_signature)
     except (ValueError, RecursionError):
         return None
     if not isinstance(header, dict) or not isinstance(claims, dict) or not isinstance(header.get("kid", ""), str):
@@ -97,7 +97,7 @@ def parse_jwt(
         return None
     if header.get("alg") not in algorithms:
         return None
-    return UnverifiedJwt(header, claims, signing_input.encode(), decoded_signature)
+    return UnverifiedJwt(header, claims, signing_input.encode(), signature)
 
 
 def _decode(encoded: str) -> bytes:

@@ -125,13 +125,13 @@ def describe_key_rows(settings: Settings, rows: Rows, *, at: datetime) -> list[d
 
     return [
         {
-            "kid": row.kid,
-            "alg": row.alg,
-            "createdAt": row.created_at,
-            "signsFrom": row.signs_from,
-            "status": status(row),
+            "kid": key_row.kid,
+            "alg": key_row.alg,
+            "createdAt": key_row.created_at,
+            "signsFrom": key_row.signs_from,
+            "status": status(key_row),
         }
-        for row in rows
+        for key_row in rows
     ]
 
 

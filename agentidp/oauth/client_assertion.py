@@ -55,13 +55,13 @@ def verify_assertion(services: Services, unverified_jwt: UnverifiedJwt, client: 
 
     :returns: the client with the key that verified the assertion or, if no key did, with the reason as its ``refusal``.
     """
-    algorithm, key_id = normalize_algorithm(unverified_jwt.alg), unverified_jwt.kid
-    remembered_key = services.client_keys.get((client.agent_id, algorithm, key_id))
+    algorithm, kid = normalize_algorithm(unverified_jwt.alg), unverified_jwt.kid
+    remembered_key = services.client_keys.get((client.agent_id, algorithm, kid))
     max_keys = MAX_SIGNATURES[algorithm]
 
     def read_keys() -> Iterator[tuple[str, Any]]:
         key_rows = services.database.of(client.organization_id, at).fetch(
-            "oauth/client_keys", agent_id=client.agent_id, alg=algorithm, kid=key_id, max_keys=max_keys
+            "oauth/client_keys", agent_id=client.agent_id, alg=algorithm, kid=kid, max_keys=max_keys
         )
         for jwk_json, jwk in {json.dumps([key_row.jwk]): key_row.jwk for key_row in key_rows}.items():
             if remembered_key is None or jwk_json != remembered_key[0]:
@@ -69,13 +69,13 @@ def verify_assertion(services: Services, unverified_jwt: UnverifiedJwt, client: 
 
     refusal: str | None = "unknown key"
     # If the remembered key fails, the other keys are tried too, so that a failure always takes the same time.
-    keys = itertools.chain([] if remembered_key is None else [remembered_key], read_keys())
-    for jwk_json, public_key in itertools.islice(keys, max_keys):
+    keys_to_try = itertools.chain([] if remembered_key is None else [remembered_key], read_keys())
+    for jwk_json, public_key in itertools.islice(keys_to_try, max_keys):
         key_refusal = _find_assertion_refusal(services, unverified_jwt, public_key, at)
         if key_refusal is None:
             if len(services.client_keys) >= MAX_REMEMBERED:
                 services.client_keys.clear()
-            services.client_keys[client.agent_id, algorithm, key_id] = jwk_json, public_key
+            services.client_keys[client.agent_id, algorithm, kid] = jwk_json, public_key
             return _add_verified_key(client, jwk_json, unverified_jwt.claims)
         # A reason of a key that signed the assertion is more useful, so WRONG_SIGNATURE does not replace it.
         if key_refusal != WRONG_SIGNATURE or refusal == "unknown key":
@@ -85,10 +85,10 @@ def verify_assertion(services: Services, unverified_jwt: UnverifiedJwt, client: 
     return replace(client, refusal=refusal)
 
 
-def _add_verified_key(client: Client, jwk: str, claims: dict[str, Any]) -> Client:
+def _add_verified_key(client: Client, jwk_json: str, claims: dict[str, Any]) -> Client:
     return replace(
         client,
-        key_or_rule=jwk,
+        key_or_rule=jwk_json,
         digest=hashlib.sha256(json.dumps([str(client.agent_id), claims["jti"]]).encode()).digest(),
         expires_at=compute_use_expiry(claims),
     )

@@ -38,10 +38,10 @@ def find_missing_scopes(database: OrganizationDatabase, parameters: Mapping[str,
     :param parameters: the parameters of the statement that issues the token. Only a token exchange has ``ancestors``
         and ``max_scopes``.
     """
-    limit_names = ("agent_id", "resource", "subject_agent_id", "rule_id", "grant_id")
-    limits = {limit_name: parameters.get(limit_name) for limit_name in limit_names}
-    limit_rows = database.fetch("oauth/scope_limits", **limits)
-    scopes_by_party: dict[str, Collection[str]] = {limit_row.holder: limit_row.scopes for limit_row in limit_rows}
+    id_names = ("agent_id", "resource", "subject_agent_id", "rule_id", "grant_id")
+    party_ids = {id_name: parameters.get(id_name) for id_name in id_names}
+    party_rows = database.fetch("oauth/scope_limits", **party_ids)
+    scopes_by_party: dict[str, Collection[str]] = {party_row.holder: party_row.scopes for party_row in party_rows}
     if parameters["resource"] is None:
         scopes_by_party[_OWN_API] = SCOPES
     if parameters.get("max_scopes") is not None:
@@ -64,8 +64,8 @@ def _find_scopes_missing_in_ancestors(scopes: Collection[str], parameters: Mappi
     if not ancestors:
         return {}
     resource = parameters["resource"]
-    resource_ancestors = [token for token in ancestors if resource in (token.get("aud"), token["resource"])]
-    common_scopes = set.intersection(*(set(token["scope"].split()) for token in resource_ancestors or ancestors))
+    ancestors_for_resource = [token for token in ancestors if resource in (token.get("aud"), token["resource"])]
+    common_scopes = set.intersection(*(set(token["scope"].split()) for token in ancestors_for_resource or ancestors))
     return {"an exchanged token": [scope for scope in scopes if scope not in common_scopes]}
 
 

@@ -48,10 +48,10 @@ _ID_JAG = "This token is an ID-JAG: the agent in its client_id sends it as asser
 
 @dataclass(frozen=True)
 class RuleResult:
-    """The comparison of a token with a rule.
+    """The comparison of a token with a rule, or of a token of this server with what an exchange requires.
 
-    :param rule: the rule in words.
-    :param agent_id: the agent that has the rule of trust ``credential_id``; ``None`` for another kind of rule.
+    :param rule: the rule or the exchange, in words.
+    :param agent_id: the agent that has the rule of trust ``credential_id``, or that wants to exchange a token.
     :param provisioning_rule: the name of a provisioning rule. ``delegation_rule`` is the name of a delegation rule.
     :param needs_client_id: whether the client must send ``client_id`` with the token.
     :param instruction: the instruction for the token's sender if the rule accepts the token.
@@ -120,18 +120,9 @@ def _compare_own_token(
     """Return a result per resource for which an agent might exchange a token of this server."""
     token = _verify_own_token(services, unverified_token, at)
     subject, is_same_organization = build_subject(token, actor_id), token.organization_id == database.organization_id
-    delegation = subject.delegation
-    chain_parameters = {
-        "agent_ids": delegation.agent_ids,
-        "issued_at": subject.list_issue_instants(),
-        "jtis": delegation.jtis,
-        # The audience of the exchanged token is left out, because it is compared below.
-        "audiences": [ancestor.audience for ancestor in delegation.ancestors[1:]],
-        "rule_id": delegation.rule_id,
-    }
-    resource_servers, [chain_row], actors = database.run(
+    resource_servers, [chain_row], agent_rows = database.run(
         Call("oauth/list_resource_servers", {}),
-        Call("oauth/chain_refusal", chain_parameters),
+        _build_chain_call(subject),
         Call("agents/get_agent", {"agent_id": actor_id}),
     )
     # Resource servers whose audience is shared by all customers of a cloud provider are left out, because such servers
@@ -154,12 +145,25 @@ def _compare_own_token(
             instruction=_FOR_RESOURCE,
         )
         for server in resource_servers
-        if server.subject == AGENT and actors and not set(server.scopes).isdisjoint(actors[0].scopes)
+        if server.subject == AGENT and agent_rows and not set(server.scopes).isdisjoint(agent_rows[0].scopes)
     ]
     if not results:
         comparison = Comparison("scopes", "those of a resource server", "the agent has none", is_met=False)
         results = [RuleResult("the exchange", [*comparisons, comparison], actor_id)]
     return sorted(results, key=lambda result: (not result.is_accepted, -result.met_count))
+
+
+def _build_chain_call(subject: Subject) -> Call:
+    delegation = subject.delegation
+    chain_parameters = {
+        "agent_ids": delegation.agent_ids,
+        "issued_at": subject.list_issue_instants(),
+        "jtis": delegation.jtis,
+        # The audience of the exchanged token is left out, because _compare_own_token() compares it.
+        "audiences": [ancestor.audience for ancestor in delegation.ancestors[1:]],
+        "rule_id": delegation.rule_id,
+    }
+    return Call("oauth/chain_refusal", chain_parameters)
 
 
 def _verify_own_token(services: Services, unverified_token: str, at: datetime) -> AccessToken:
