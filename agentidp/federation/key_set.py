@@ -54,8 +54,8 @@ class KeySet:
         return valid_keys
 
 
-def _parse_key(text: str, alg: str) -> Any:
-    jwk = json.loads(text)
+def _parse_key(jwk_json: str, alg: str) -> Any:
+    jwk = json.loads(jwk_json)
     if normalize_algorithm(jwk.get("alg", alg)) != normalize_algorithm(alg):
         return None
     try:

@@ -76,14 +76,15 @@ class TokenClaims:
             claim_strings = sorted(value for value in values if type(value) is str)
             self._values[name] = {(type(value), value) for value in values}, claim_strings
         typed_values, sorted_strings = self._values[name]
-        for value in as_list(expected):
-            if not is_pattern(value):
-                if (type(value), value) in typed_values:
+        for expected_value in as_list(expected):
+            if not is_pattern(expected_value):
+                if (type(expected_value), expected_value) in typed_values:
                     return True
                 continue
+            prefix = expected_value[:-1]
             # A sorted list has the strings with a prefix at the index at which the prefix would be inserted.
-            insertion_index = bisect_right(sorted_strings, value[:-1])
-            if insertion_index < len(sorted_strings) and sorted_strings[insertion_index].startswith(value[:-1]):
+            insertion_index = bisect_right(sorted_strings, prefix)
+            if insertion_index < len(sorted_strings) and sorted_strings[insertion_index].startswith(prefix):
                 return True
         return False
 

@@ -94,13 +94,13 @@ def count_token_by_grant(
         raise _reject_token(database, token, client, str(refused)) from None
     if counted_token is None:
         return None
-    row = counted_token.row
-    person = row.issuer, token.decrypt(bytes(row.subject_encrypted))
+    grant_row = counted_token.row
+    person = grant_row.issuer, token.decrypt(bytes(grant_row.subject_encrypted))
     return replace(
         counted_token,
-        resource=row.resource,
-        delegation=Delegation((client.agent_id,), (), None, person, row.delegation_rule_id, token.grant_id),
-        ends_at=int(row.ends_at.timestamp()),
+        resource=grant_row.resource,
+        delegation=Delegation((client.agent_id,), (), None, person, grant_row.delegation_rule_id, token.grant_id),
+        ends_at=int(grant_row.ends_at.timestamp()),
         members={"refresh_token": next_token.text},
     )
 

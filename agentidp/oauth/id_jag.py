@@ -48,9 +48,9 @@ def find_resource(id_jag: IssuerToken, form: dict[str, str], own_resource: str) 
     :param own_resource: the identifier of our own API, which accepts no token from an ID-JAG.
     """
     requested_resource = form.get("resource")
-    resources = as_list(id_jag.claims.get("resource", requested_resource))
-    resource = resources[0] if requested_resource is None and len(resources) == 1 else requested_resource
-    if not isinstance(resource, str) or resource not in resources or not is_resource_identifier(resource):
+    id_jag_resources = as_list(id_jag.claims.get("resource", requested_resource))
+    resource = id_jag_resources[0] if requested_resource is None and len(id_jag_resources) == 1 else requested_resource
+    if not isinstance(resource, str) or resource not in id_jag_resources or not is_resource_identifier(resource):
         raise OAuthError("invalid_target", "resource must be in the ID-JAG, and must be sent if the ID-JAG has several")
     if resource == own_resource:
         raise OAuthError("invalid_target", "an ID-JAG must be for a resource server of the organization")

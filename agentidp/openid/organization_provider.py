@@ -68,15 +68,18 @@ def _find_own_provider(organization_id: str | None, at: datetime) -> Provider | 
     provider_rows = app_services.database.of(organization_id, at).fetch("openid/sign_in_provider")
     if not provider_rows:
         return None
-    [row] = provider_rows
+    [provider_row] = provider_rows
     try:
-        settings = _build_settings(app_services.settings, row)
+        settings = _build_settings(app_services.settings, provider_row)
     except Unreadable:
-        log_fields = {"organization": organization_id, "issuer": row.issuer}
+        log_fields = {"organization": organization_id, "issuer": provider_row.issuer}
         logger.error("the instance secret does not decrypt a client secret", extra={"fields": log_fields})
         raise ProviderUnavailable from None
     return Provider(
-        settings, keys=app_services.issuer_tokens.keys, organization_id=organization_id, version=str(row.version)
+        settings,
+        keys=app_services.issuer_tokens.keys,
+        organization_id=organization_id,
+        version=str(provider_row.version),
     )
 
 
