@@ -117,7 +117,7 @@ class RuleSchema(ma.Schema):
     )
     audience = RuleText(
         rule_checks.MAX_VALUE,
-        description="The required `aud`, which must be the only one. Default: this server's issuer. Default for a "
+        description="The required `aud`, which must be the only audience. Default: this server's issuer. Default for a "
         "provisioning rule: this issuer, `/` and the organization's id. Default for a delegation rule: the `client_id` "
         "of the acting agent",
     )

@@ -125,7 +125,7 @@ class DelegationRuleFields(ma.Schema):
         load_default=30,
         words="days of a grant",
         option="--grant-days",
-        description="Days after which a person who has let an agent act must do so again",
+        description="Days after which an agent needs the permission of a person again",
     )
     warnings = ma.fields.List(
         ma.fields.String(), dump_only=True, metadata={"description": "Warnings about the accepted subjects"}
