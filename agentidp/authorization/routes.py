@@ -29,8 +29,8 @@ from agentidp.services import services
 blueprint = Blueprint("authorization", __name__, template_folder="templates")
 blueprint.before_request(pages.refuse_other_sites)
 
-# The page has no scripts. It has no form-action, because Chromium applies form-action to each redirect after a form,
-# including redirects by the app.
+# The consent page has no scripts. Chromium would apply form-action to each redirect after a form, including redirects
+# by the app.
 _CONSENT_POLICY = pages.build_content_policy(
     {name: value for name, value in pages.CONTENT_POLICY.items() if name not in ("script-src", "form-action")}
 )

@@ -82,7 +82,7 @@ class TokenClaims:
                     return True
                 continue
             prefix = expected_value[:-1]
-            # A sorted list has the strings with a prefix at the index at which the prefix would be inserted.
+            # In a sorted list, strings with a prefix begin at the index at which the prefix would be inserted.
             insertion_index = bisect_right(sorted_strings, prefix)
             if insertion_index < len(sorted_strings) and sorted_strings[insertion_index].startswith(prefix):
                 return True
