@@ -134,7 +134,7 @@ def read_request(query: str, at: datetime) -> AuthorizationRequest:
     agent_rows = services().database.of(client.organization_id, at).fetch("agents/get_agent", agent_id=client.agent_id)
     # The agent of an app with a client ID metadata document is refused: the app must send its URI, so that its current
     # document is read.
-    check_registration([row for row in agent_rows if row.client_uri is None], redirect_uri)
+    check_registration([agent_row for agent_row in agent_rows if agent_row.client_uri is None], redirect_uri)
     return AuthorizationRequest(client.organization_id, client.agent_id, redirect_uri, parameters, repeated_names)
 
 
@@ -159,5 +159,5 @@ def find_organization_id(requested: AuthorizationRequest) -> str | None:
     if not is_resource_identifier(requested.resource):
         return None
     # An app with a client ID metadata document belongs to no organization, so the organization of the resource is used.
-    [row] = services().database.fetch_unscoped("openid/resource_organization", resource=requested.resource)
-    return row.organization_id  # type: ignore[no-any-return]
+    [resource_row] = services().database.fetch_unscoped("openid/resource_organization", resource=requested.resource)
+    return resource_row.organization_id  # type: ignore[no-any-return]

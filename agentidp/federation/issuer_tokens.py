@@ -54,7 +54,7 @@ class IssuerToken:
 
     @property
     def organization_id(self) -> str | None:
-        """The organization's id in the token's ``aud``, or ``None`` if there is none."""
+        """The organization's id in the token's ``aud``, or ``None`` if ``aud`` contains no such id."""
         return find_organization_id(self.prepared_claims.audience)
 
     @property

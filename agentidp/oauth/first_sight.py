@@ -72,8 +72,8 @@ def find_ended_agent(database: OrganizationDatabase, token: IssuerToken) -> UUID
     """Return the agent of a token's subject if an administrator has ended the agent's access, otherwise ``None``."""
     # Characters that PostgreSQL refuses are replaced. This is safe, because is_met_by() compares the real subject.
     subject = str(token.claims.get("sub")).encode(errors="replace").decode().replace("\0", "")
-    rows = database.fetch("oauth/ended_rules", issuers=list(token.issuers), subject=subject)
-    return next((rule.agent_id for rule in rows if Rule.from_trust(rule.trust).is_met_by(token.prepared_claims)), None)
+    rules = database.fetch("oauth/ended_rules", issuers=list(token.issuers), subject=subject)
+    return next((rule.agent_id for rule in rules if Rule.from_trust(rule.trust).is_met_by(token.prepared_claims)), None)
 
 
 def create_agent(services: Services, client: Client, rule_row: Any, token: IssuerToken, at: datetime) -> Client:

@@ -149,9 +149,9 @@ def count_token_for_subject(
 ) -> CountedToken | None:
     """Verify the subject's token, authenticate the client, and count the new token for the subject.
 
-    A request is refused if a rule in memory was deleted. Two nested loops then try the stored rules. This loop is
-    about delegation rules, which accept the subject's token. The loop in :func:`client_authentication.authenticate`,
-    which calls this function, is about rules of trust, which authenticate the client.
+    If a rule in memory was deleted, a loop tries the stored rules: the loop of this function for delegation rules,
+    which accept the subject's token, and the loop of :func:`client_authentication.authenticate`, which calls this
+    function, for rules of trust, which authenticate the client.
 
     :param read_subject: verifies the subject's token, or raises :class:`UnacceptableToken`.
     :param refusal_error: the error for a token that is not acceptable. It hides the reason (RFC 8693 section 2.2.2).
