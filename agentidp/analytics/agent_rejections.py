@@ -20,8 +20,8 @@ blueprint = Blueprint("agent-rejections", __name__, description="Failed authenti
 
 _STEPS = {
     "wrong secret, wrong signature, unknown key": (
-        "Give the instance in this network the right secret or key. If the agent has no instance in this network, "
-        "somebody else tries to authenticate as the agent."
+        "Give the agent the right secret or key. If the agent does not run in the network of the request, somebody "
+        "else tries to authenticate as the agent."
     ),
     "wrong audience": (
         "Let the platform issue its token for the audience that the rule of trust names. An assertion that a key of "
@@ -31,32 +31,30 @@ _STEPS = {
         "Send a signed JWT with an algorithm that is accepted, and without a line break at its end."
     ),
     "wrong jti, wrong times, assertion valid for too long, assertion used before": (
-        "Let the instance make a new assertion with a new jti for each request, valid for at most an hour."
+        "Let the agent make a new assertion with a new jti for each request, valid for at most an hour."
     ),
     "assertion expired, assertion not yet valid": (
-        "Correct the clock of the agent's instance, and let the instance send a new assertion or token with each "
-        "request."
+        "Correct the clock of the agent's machine, and let the agent send a new assertion or token with each request."
     ),
-    "revoked or expired key": "Give the agent's instance the new key.",
+    "revoked or expired key": "Give the agent the new key.",
     "no rule of trust": "Add a rule of trust for the issuer of the token to the agent, or correct the client_id.",
     "token matches no rule, revoked or expired rule": (
         "Run agentidp credential test, which compares the token with the rules of the agent and shows what differs."
     ),
     "too many rules for the token": "Let the token name its key by kid, and send the client_id of the agent.",
-    "revoked credential, expired credential": "Give the agent's instance the new secret.",
+    "revoked credential, expired credential": "Give the agent the new secret.",
     "suspended agent, deleted agent, suspended organization": (
-        "Stop the agent's instance. If the agent should work, resume the agent or its organization."
+        "Stop the agent. If the agent should work, resume the agent or its organization."
     ),
     "token for another audience": (
-        "The token is for a resource server, but the agent's instance has sent it to AgentIdP's own API. Let the "
-        "instance request a token without the parameter resource."
+        "The token is for a resource server, but the agent has sent it to AgentIdP's own API. Let the agent request a "
+        "token without the parameter resource."
     ),
     "token expired, token not yet valid, revoked token": (
-        "Let the instance request a new token. If new tokens fail too, correct the clock of the agent's instance."
+        "Let the agent request a new token. If new tokens fail too, correct the clock of the agent's machine."
     ),
     "token sent by the wrong scheme, token bound to another key, wrong DPoP proof, DPoP proof used before": (
-        "Let the instance use DPoP with the scheme DPoP, the key of the token request, and a new proof for each "
-        "request."
+        "Let the agent use DPoP with the scheme DPoP, the key of the token request, and a new proof for each request."
     ),
     "unreadable subject token, invalid subject token, subject token expired, subject token without subject": (
         "A caller of the agent sends a token that cannot be exchanged. A token of the type access_token must be from "
@@ -86,8 +84,8 @@ _STEPS = {
         "by a thief."
     ),
     "wrong grant type, wrong code verifier, wrong redirect URI, wrong resource, code or refresh token of another key": (
-        "Correct the client's request for the grant's tokens. If the agent has no instance in this network, somebody "
-        "may be trying stolen codes or refresh tokens."
+        "Correct the client's request for the grant's tokens. If the agent does not run in the network of the request, "
+        "somebody may be trying stolen codes or refresh tokens."
     ),
 }
 NEXT_STEPS = {reason: step for reasons, step in _STEPS.items() for reason in reasons.split(", ")}
