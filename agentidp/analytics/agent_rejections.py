@@ -61,8 +61,8 @@ _STEPS = {
         "this server, and a token of another type from another issuer."
     ),
     "subject token of another organization, subject token for another": (
-        "Let the subject request its token for a resource server that this agent runs, not for another. If no caller "
-        "sent this token, somebody may be trying stolen tokens."
+        "Let the subject request its token for a resource server that the agent runs. If no caller sent this token, "
+        "somebody may be trying stolen tokens."
     ),
     "subject names another actor, subject token has actors, too many actors, wrong actor token": (
         "Run agentidp credential test, which compares the token with what an exchange accepts."
