@@ -66,10 +66,10 @@ def _read_slow_part(caller: Caller, selection: Selection, page: int) -> dict[str
     owners_by_agent = {agent_row.agent_id: agent_row.owner for agent_row in agent_rows}
     findings = filter_findings(findings, state=selection.state or None, kind=selection.kind or None, agent=None)
     incidents = group_into_incidents([finding for finding in findings if selection.selects(finding, owners_by_agent)])
-    listed_rows, page_links = select_page(build_finding_rows(incidents), page)
+    page_rows, page_links = select_page(build_finding_rows(incidents), page)
     return {
         "listing": listing,
-        "listed": listed_rows,
+        "listed": page_rows,
         "selected": incidents,
         "states": STATES,
         "kinds": {kind: kind_label(kind) for kind in KINDS},
