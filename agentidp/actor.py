@@ -41,6 +41,6 @@ def find_operator() -> Actor:
         account_name = f"uid {user_id}"
     # SUDO_USER is added to the user's name and does not replace it, because any program can set this variable.
     sudo_user = os.environ.get("SUDO_USER", "")
-    user_name = f"{account_name} (sudo by {sudo_user})" if sudo_user and sudo_user != account_name else account_name
+    actor_name = f"{account_name} (sudo by {sudo_user})" if sudo_user and sudo_user != account_name else account_name
     # The database refuses a name that is not valid UTF-8.
-    return Actor("operator", user_name.encode("ascii", "backslashreplace").decode()[:200])
+    return Actor("operator", actor_name.encode("ascii", "backslashreplace").decode()[:200])

@@ -143,22 +143,11 @@ def _create_organization(transaction: Transaction) -> None:
     for agent_number, agent in enumerate(AGENTS):
         agent_ids[agent] = _add_agent(_move_back(transaction, 200 - 4 * agent_number), agent, expires_at)
     add_credential(_move_back(transaction, 95), agent_ids[UNUSED], label="test environment", expires_at=expires_at)
-    rule_members = {
-        "name": "staff",
-        "trust": {"issuer": PROVIDER, "claims": {"groups": "staff"}},
-        "agentIds": [str(agent_ids[agent]) for agent in PUBLIC_CLIENTS],
-        "resources": [{"resource": TICKETS, "scopes": SERVERS[TICKETS][1]}],
-    }
-    rule_row = add_rule(_move_back(transaction, 92), settings, NewDelegationRuleSchema().load(rule_members))
+    rule_id = _add_rule(_move_back(transaction, 92), settings, [str(agent_ids[agent]) for agent in PUBLIC_CLIENTS])
     update_agent(_move_back(transaction, SUSPENDED.last - 1), agent_ids[SUSPENDED], {"status": "suspended"})
     for agent, person, days_ago in GRANTS:
-        _add_grant(_move_back(transaction, days_ago), agent_ids[agent], rule_row.delegation_rule_id, person)
-    leak_days_ago, agent_id = LEAK.count_days_since(transaction.at.date()), agent_ids[ROTATED]
-    [leaked_credential_row] = transaction.fetch("agents/list_credentials", agent_id=agent_id)
-    rotation_transaction = _move_back(transaction, leak_days_ago, LEAK.hours.start - 1)
-    add_credential(rotation_transaction, agent_id, label="production, rotated", expires_at=expires_at)
-    revocation_transaction = _move_back(transaction, leak_days_ago, LEAK.hours.start)
-    end_credential(revocation_transaction, agent_id, leaked_credential_row.credential_id)
+        _add_grant(_move_back(transaction, days_ago), agent_ids[agent], rule_id, person)
+    _replace_leaked_secret(transaction, agent_ids[ROTATED], expires_at)
     _add_usage(transaction, agent_ids)
 
 
@@ -178,6 +167,26 @@ def _add_agent(transaction: Transaction, agent: DemoAgent, expires_at: datetime)
     jwks = PUBLIC_JWKS if agent in PUBLIC_CLIENTS else None
     add_credential(transaction, agent_id, label="production", expires_at=expires_at, jwks=jwks)
     return agent_id
+
+
+def _add_rule(transaction: Transaction, settings: Settings, agent_ids: list[str]) -> UUID:
+    rule_members = {
+        "name": "staff",
+        "trust": {"issuer": PROVIDER, "claims": {"groups": "staff"}},
+        "agentIds": agent_ids,
+        "resources": [{"resource": TICKETS, "scopes": SERVERS[TICKETS][1]}],
+    }
+    rule_id: UUID = add_rule(transaction, settings, NewDelegationRuleSchema().load(rule_members)).delegation_rule_id
+    return rule_id
+
+
+def _replace_leaked_secret(transaction: Transaction, agent_id: UUID, expires_at: datetime) -> None:
+    [leaked_credential_row] = transaction.fetch("agents/list_credentials", agent_id=agent_id)
+    days_ago = LEAK.count_days_since(transaction.at.date())
+    rotation_transaction = _move_back(transaction, days_ago, LEAK.hours.start - 1)
+    add_credential(rotation_transaction, agent_id, label="production, rotated", expires_at=expires_at)
+    revocation_transaction = _move_back(transaction, days_ago, LEAK.hours.start)
+    end_credential(revocation_transaction, agent_id, leaked_credential_row.credential_id)
 
 
 def _add_grant(transaction: Transaction, agent_id: UUID, rule_id: UUID, person: str) -> None:

@@ -84,10 +84,10 @@ def _find_trail_id(services: Services, organization: str) -> str:
     return str(find_organization(services, organization).organization_id)
 
 
-def _list_trail_ids(services: Services, operator: psycopg.Connection[Any], organization: str | None) -> list[str]:
-    return (
-        list(upkeep.read_last_sequences(operator)) if organization is None else [_find_trail_id(services, organization)]
-    )
+def _list_trail_ids(services: Services, connection: psycopg.Connection[Any], organization: str | None) -> list[str]:
+    if organization is not None:
+        return [_find_trail_id(services, organization)]
+    return list(upkeep.read_last_sequences(connection))
 
 
 @commands.command("export")
@@ -116,7 +116,7 @@ def export_events(
     """
     if after is not None and (organization is None or state_path is not None):
         raise click.UsageError("--after requires --organization, and cannot be combined with --state")
-    with open_services() as services, connect(str(services.settings.database_url)) as operator:
+    with open_services() as services, connect(str(services.settings.database_url)) as connection:
         organization_id = None if organization is None else _find_trail_id(services, organization)
         last_sequences = _read_state(state_path)
         if after is not None:
@@ -125,7 +125,7 @@ def export_events(
         _write_state(state_path, last_sequences)
         while True:
             for event in upkeep.read_events_since(
-                operator, services.database, last_sequences, utc_now(), only=organization_id
+                connection, services.database, last_sequences, utc_now(), only=organization_id
             ):
                 if since is None or datetime.fromisoformat(event["at"]) >= since:
                     click.echo(json.dumps(event, ensure_ascii=False, separators=(",", ":")))
@@ -179,18 +179,18 @@ def verify_trails(organization: str | None, known_event: str | None, as_json: bo
         raise click.UsageError("--known requires --organization")
     known_event_hash = None if known_event is None else _parse_event(known_event)
     with open_services() as services:
-        with connect(str(services.settings.database_url)) as operator:
-            ids_without_chain = upkeep.list_organizations_without_chain(operator)
-            trail_ids = _list_trail_ids(services, operator, organization)
+        with connect(str(services.settings.database_url)) as connection:
+            unchained_trail_ids = upkeep.list_organizations_without_chain(connection)
+            trail_ids = _list_trail_ids(services, connection, organization)
             if organization is None:
-                trail_ids += ids_without_chain
+                trail_ids += unchained_trail_ids
         with show_activity(f"Verifying {format_count(len(trail_ids), 'trail')}"):
             verifications = {
                 trail_id: upkeep.verify_chain(services.database.of(trail_id, utc_now()), known_event_hash)
                 for trail_id in trail_ids
             }
     for trail_id, verification in verifications.items():
-        if trail_id in ids_without_chain and verification.broken_at is None:
+        if trail_id in unchained_trail_ids and verification.broken_at is None:
             verifications[trail_id] = MISSING
     show(
         [_describe_verification(trail_id, verification, as_json) for trail_id, verification in verifications.items()],
@@ -233,25 +233,25 @@ def prune_events(keep: int | None, organization: str | None, as_json: bool) -> N
     last removed event.
     """
     now = utc_now()
-    with open_services() as services, connect(str(services.settings.database_url)) as operator:
+    with open_services() as services, connect(str(services.settings.database_url)) as connection:
         days_to_keep = services.settings.audit_days if keep is None else keep
         if keep is None and not days_to_keep:
             raise ConfigurationError("the number of days to keep is missing: give --keep, or set AGENTIDP_AUDIT_DAYS")
-        trail_ids = _list_trail_ids(services, operator, organization)
+        trail_ids = _list_trail_ids(services, connection, organization)
         cutoff = now - timedelta(days=days_to_keep)
-        confirm(lambda: _describe_pruning(operator, trail_ids, days_to_keep, cutoff=cutoff, at=now))
+        confirm(lambda: _describe_pruning(connection, trail_ids, days_to_keep, cutoff=cutoff, at=now))
         with track_progress(trail_ids, "Pruning") as tracked_trail_ids:
             pruned_trails = [
-                upkeep.prune_events(operator, trail_id, cutoff=cutoff, at=utc_now()) for trail_id in tracked_trail_ids
+                upkeep.prune_events(connection, trail_id, cutoff=cutoff, at=utc_now()) for trail_id in tracked_trail_ids
             ]
     member_names = ("organizationId", "events", "lastSequence")
     show([dict(zip(member_names, trail, strict=True)) for trail in pruned_trails if trail], as_json)
 
 
 def _describe_pruning(
-    operator: psycopg.Connection[Any], trail_ids: list[str], days_to_keep: int, *, cutoff: datetime, at: datetime
+    connection: psycopg.Connection[Any], trail_ids: list[str], days_to_keep: int, *, cutoff: datetime, at: datetime
 ) -> str:
-    event_counts = [upkeep.count_prunable(operator, trail_id, cutoff=cutoff, at=at) for trail_id in trail_ids]
+    event_counts = [upkeep.count_prunable(connection, trail_id, cutoff=cutoff, at=at) for trail_id in trail_ids]
     return (
         f"This removes {format_count(sum(event_counts), 'event')} older than {format_count(days_to_keep, 'day')} from "
         f"{format_count(sum(map(bool, event_counts)), 'audit trail')}. Removed events cannot be restored, so export "

@@ -50,8 +50,7 @@ def run_checks(backups: Path | None, backup_hours: int, is_strict: bool, as_json
             results = list(check_instance(os.environ, utc_now(), backups=backups, maximum_age=max_backup_age))
     finally:
         logging.disable(logging.NOTSET)
-    result_rows = [{"status": result.status, "check": result.check, "message": result.message} for result in results]
-    show(result_rows, as_json)
+    show([{"status": result.status, "check": result.check, "message": result.message} for result in results], as_json)
     statuses = {result.status for result in results}
     if FAILED in statuses:
         raise SystemExit(1)

@@ -86,7 +86,7 @@ def describe_recent_tokens(database: OrganizationDatabase, agent_id: UUID | None
     """Return a phrase such as ``12 tokens in the last 30 days`` for an organization or agent."""
     day_bounds = Period.of(COUNTED_DAYS, database.at).bounds
     if agent_id is None:
-        token_rows = database.fetch("analytics/token_trend", **day_bounds)
+        day_rows = database.fetch("analytics/token_trend", **day_bounds)
     else:
-        token_rows = database.fetch("analytics/agent_activity", agent_id=agent_id, **day_bounds)
-    return f"{format_count(sum(token_row.tokens for token_row in token_rows), 'token')} in the last {COUNTED_DAYS} days"
+        day_rows = database.fetch("analytics/agent_activity", agent_id=agent_id, **day_bounds)
+    return f"{format_count(sum(day_row.tokens for day_row in day_rows), 'token')} in the last {COUNTED_DAYS} days"

@@ -66,16 +66,16 @@ def create_credential(
     Prints: credential id, client_id, client_secret.
     """
     request_body = read_options(_LABEL, options) | ({"type": "public"} if is_public else {})
-    loaded_values = credentials.NewCredentialSchema().load(request_body)
+    new_credential = credentials.NewCredentialSchema().load(request_body)
     with find_and_open_agent(agent, organization) as (_, database, agent_id):
         expires_at = database.at + timedelta(days=expires_in) if expires_in else None
         with database.transaction() as transaction:
             credential_row, client_secret = credentials.add_credential(
-                transaction, agent_id, label=loaded_values["label"], jwks=loaded_values["jwks"], expires_at=expires_at
+                transaction, agent_id, label=new_credential["label"], jwks=new_credential["jwks"], expires_at=expires_at
             )
-    credential = credentials.represent(credential_row) | {"clientId": str(agent_id), "clientSecret": client_secret}
-    printed_members = ("credentialId", "clientId", "clientSecret")
-    show_object(credential, as_json, members=printed_members, shown_once="clientSecret")
+    credential_body = credentials.represent(credential_row) | {"clientId": str(agent_id), "clientSecret": client_secret}
+    printed_names = ("credentialId", "clientId", "clientSecret")
+    show_object(credential_body, as_json, members=printed_names, shown_once="clientSecret")
 
 
 @commands.command("trust")
@@ -93,16 +93,16 @@ def trust_issuer(agent: str, organization: str | None, as_json: bool, **options:
     """
     request_body = {"type": "federated"} | read_options(_RULE, options) | read_options(_LABEL, options)
     with find_and_open_agent(agent, organization) as (services, database, agent_id):
-        loaded_values = credentials.NewCredentialSchema().load(request_body)
-        trust_rule = credentials.check_trust(loaded_values["rule"], services.settings, database.organization_id)
+        new_credential = credentials.NewCredentialSchema().load(request_body)
+        trust_rule = credentials.check_trust(new_credential["rule"], services.settings, database.organization_id)
         with database.transaction() as transaction:
             credential_row, _ = credentials.add_credential(
-                transaction, agent_id, label=loaded_values["label"], rule=trust_rule, expires_at=None
+                transaction, agent_id, label=new_credential["label"], rule=trust_rule, expires_at=None
             )
-    shown_credential = credentials.represent(credential_row)
-    warn(shown_credential["warnings"])
-    printed_members = ("credentialId", "issuer", "subject", "claims", "audience")
-    show_object(shown_credential if as_json else {"claims": {}} | shown_credential, as_json, members=printed_members)
+    credential_body = credentials.represent(credential_row)
+    warn(credential_body["warnings"])
+    printed_names = ("credentialId", "issuer", "subject", "claims", "audience")
+    show_object(credential_body if as_json else {"claims": {}} | credential_body, as_json, members=printed_names)
 
 
 @commands.command("test")

@@ -62,8 +62,8 @@ def list_findings(organization: str, days: int, agent: str | None, as_json: bool
             agent_id = find_agent(services, agent, organization_id=database.organization_id).agent_id
         listing = read_listing(database.run, database.transaction, database.at, services.settings, days=days)
     _warn_of_missing_kinds(listing.not_computed)
-    shown_findings = filter_findings(listing.findings, agent=agent_id, **filters)
-    represented_findings = [_represent_finding(finding, as_json) for finding in shown_findings]
+    matching_findings = filter_findings(listing.findings, agent=agent_id, **filters)
+    represented_findings = [_represent_finding(finding, as_json) for finding in matching_findings]
     show(represented_findings, as_json, members=STATE_MEMBERS, columns=STATE_MEMBERS[:7])
 
 

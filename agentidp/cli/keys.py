@@ -74,14 +74,14 @@ def reencrypt_secrets() -> None:
     with AGENTIDP_SECRET_KEY_PREVIOUS and encrypted with AGENTIDP_SECRET_KEY.
     """
     with open_services() as services, show_activity("Encrypting the keys again"):
-        counts_by_noun = {
+        counts_by_kind = {
             "signing keys": key_rotation.reencrypt_keys(services.settings, at=utc_now()),
             "alert targets": target_secrets.reencrypt(services.settings),
             "client secrets of OpenID providers": openid_providers.reencrypt_secrets(services.settings),
         }
-    for noun, (changed_count, total_count) in counts_by_noun.items():
-        if total_count or noun == "signing keys":
-            click.echo(f"Re-encrypted {changed_count} of {total_count} {noun}.")
+    for kind, (changed_count, total_count) in counts_by_kind.items():
+        if total_count or kind == "signing keys":
+            click.echo(f"Re-encrypted {changed_count} of {total_count} {kind}.")
 
 
 @commands.command("list")

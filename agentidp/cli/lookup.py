@@ -164,10 +164,10 @@ def find_agent(
     """
     now = utc_now()
     if agent_id := _parse_uuid(id_or_name):
-        agents_organization_id = organization_id or services.directory.find_organization(agent_id)
-        if agents_organization_id is None:
+        owner_id = organization_id or services.directory.find_organization(agent_id)
+        if owner_id is None:
             raise ConfigurationError(f"there is no agent {agent_id}")
-        return AgentReference(services.database.of(agents_organization_id, now), agent_id)
+        return AgentReference(services.database.of(owner_id, now), agent_id)
     organization_rows = organizations.list_organizations(str(services.settings.database_url))
     if organization_id is not None:
         organization_rows = [row for row in organization_rows if row.organization_id == organization_id]
@@ -176,9 +176,9 @@ def find_agent(
     candidates = list_candidates(id_or_name.encode(errors="replace").decode().replace("\0", "\ufffd"))
     if not candidates and len(organization_rows) <= MAX_SEARCHED:
         candidates = list_candidates(None)
-    kind = "deleted agent" if is_deleted else "agent"
+    agent_noun = "deleted agent" if is_deleted else "agent"
     agent_reference: AgentReference = find_candidate(
-        id_or_name, candidates, kind=kind, owner="the organization" if organization_id else ""
+        id_or_name, candidates, kind=agent_noun, owner="the organization" if organization_id else ""
     )
     return agent_reference
 

@@ -65,8 +65,8 @@ def set_quota(agent: str | None, organization: str | None, window: str, **option
     new_quota = _QUOTA.load({"enforce": False} | read_options(_QUOTA, options))
     with open_agent_or_organization(agent, organization) as (services, database, agent_id):
         if new_quota["is_enforced"]:
-            statement_parameters = {"agent_id": agent_id or quotas.ORGANIZATION, "quota_window": window}
-            usage_rows = database.fetch("quotas/used_tokens", **statement_parameters)
+            quota_key = {"agent_id": agent_id or quotas.ORGANIZATION, "quota_window": window}
+            usage_rows = database.fetch("quotas/used_tokens", **quota_key)
             used_tokens = sum(usage_row.used for usage_row in usage_rows)
             if used_tokens >= new_quota["tokens"]:
                 confirm(lambda: _describe_refusals(window, new_quota["tokens"], used_tokens, database.at))

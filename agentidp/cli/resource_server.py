@@ -124,14 +124,14 @@ def _count_agents_with_scopes(database: OrganizationDatabase, scopes: list[str])
     "--organization",
     "List the resource servers of this organization. Default: list the identifiers of all resource servers.",
 )
-@flag_option("--conflicts", "conflicts", "List only identifiers that are registered, but that no organization owns.")
+@flag_option("--conflicts", "only_unowned", "List only identifiers that are registered, but that no organization owns.")
 @as_json_option
-def list_identifiers(organization: str | None, conflicts: bool, as_json: bool) -> None:
+def list_identifiers(organization: str | None, only_unowned: bool, as_json: bool) -> None:
     """List the identifiers of all resource servers.
 
     Prints: identifier, id of the organization that owns it, ids of the organizations that registered it.
     """
-    if organization is not None and conflicts:
+    if organization is not None and only_unowned:
         raise click.UsageError("--organization and --conflicts cannot be combined")
     with open_services() as services:
         if organization is not None:
@@ -139,7 +139,7 @@ def list_identifiers(organization: str | None, conflicts: bool, as_json: bool) -
             show([resource_servers.represent(server_row) for server_row in server_rows], as_json)
             return
         database_url = str(services.settings.database_url)
-        identifiers = resource_identifiers.list_resource_identifiers(database_url, only_unowned=conflicts)
+        identifiers = resource_identifiers.list_resource_identifiers(database_url, only_unowned=only_unowned)
     shown_identifiers = [
         {"resource": resource, "organizationId": owner_id, "registeredBy": list(organization_ids)}
         for resource, owner_id, organization_ids in identifiers

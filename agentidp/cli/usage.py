@@ -170,12 +170,12 @@ def prune_usage(months: int, organization: str | None, is_dry_run: bool) -> None
 
         if not is_dry_run:
             confirm(lambda: _describe_deletion([*filter(None, tokens_by_organization.values())], first_kept_day))
-        verb = "would be deleted" if is_dry_run else "deleted"
+        deletion_phrase = "would be deleted" if is_dry_run else "deleted"
         for organization_id, tokens_by_day in tokens_by_organization.items():
             if not is_dry_run:
                 with track_progress(tokens_by_day, organization_id) as tracked_days:
                     delete_days(database_url, organization_id, tracked_days, first_kept=first_kept_day, at=now)
-            click.echo(f"{organization_id}\t{len(tokens_by_day)} days before {first_kept_day} {verb}")
+            click.echo(f"{organization_id}\t{len(tokens_by_day)} days before {first_kept_day} {deletion_phrase}")
 
 
 def _describe_deletion(deleted_usage: list[dict[date, int]], first_kept_day: date) -> str:

@@ -255,8 +255,8 @@ class Settings:
         :param environ: the environment variables. None means those of the process. Empty variables count as unset.
         :raises ConfigurationError: a setting is invalid.
         """
-        environment = os.environ if environ is None else environ
-        values_by_variable = {variable: value for variable, value in environment.items() if value != ""}
+        all_variables = os.environ if environ is None else environ
+        values_by_variable = {variable: value for variable, value in all_variables.items() if value != ""}
         settings = cls(**{setting.name: setting.metadata["read"](values_by_variable) for setting in fields(cls)})
         settings._check()
         return settings

@@ -62,8 +62,8 @@ def data_response(
         while len(rows) > context.max_rows:
             del rows[max(context.max_rows, len(rows) - BLOCK) :]
     content_type = _preferred_type(request.environ.get("HTTP_ACCEPT", ""))
-    blocks = ([*map(represent, block)] for block in take_blocks(rows))
-    content = _encode_body(body, blocks, item, content_type).encode()
+    row_blocks = ([*map(represent, row_block)] for row_block in take_blocks(rows))
+    content = _encode_body(body, row_blocks, item, content_type).encode()
     content_digest = hashlib.blake2b(content, digest_size=16).hexdigest()
     # The ETag is weak, because a compressing proxy would drop a strong ETag.
     headers = {"ETag": f'W/"{content_digest}"', "Cache-Control": "private, no-cache", "Vary": "Authorization, Accept"}
@@ -139,12 +139,12 @@ def _build_json_template(item_schema: type[ma.Schema]) -> str:
     return "{" + ",".join(f'"{field.data_key or name}":{_FORMATS[type(field)]}' for name, field in member_fields) + "}"
 
 
-def _encode_csv(blocks: Iterable[list[Any]], item_schema: type[ma.Schema]) -> str:
+def _encode_csv(row_blocks: Iterable[list[Any]], item_schema: type[ma.Schema]) -> str:
     column_paths = _list_column_paths(item_schema)
     csv_rows = (
         row if isinstance(row, tuple) else [functools.reduce(operator.getitem, path, row) for path in column_paths]
-        for block in blocks
-        for row in block
+        for row_block in row_blocks
+        for row in row_block
     )
     return format_csv((".".join(path) for path in column_paths), csv_rows)
 

@@ -57,14 +57,14 @@ class Worker(ThreadWorker):
         if is_response_error or not isinstance(exc, errors.ParseException):
             super().handle_error(req, client, addr, exc)
             return
-        error_name = type(exc).__name__
-        error_kind = _WORD_BEGINS.sub(" ", error_name).lower()
+        exception_name = type(exc).__name__
+        error_kind = _WORD_BEGINS.sub(" ", exception_name).lower()
         # A peer on a UNIX socket has no address.
         log_fields = {"error": error_kind, "address": addr[0] if isinstance(addr, tuple) else None}
         logger.warning("unreadable request", extra={"fields": log_fields})
         response_body = json.dumps(ValidationError(f"The request cannot be read: {error_kind}.").body())
         response_head = (
-            f"HTTP/1.1 {STATUSES.get(error_name, '400 Bad Request')}\r\nConnection: close\r\n"
+            f"HTTP/1.1 {STATUSES.get(exception_name, '400 Bad Request')}\r\nConnection: close\r\n"
             f"Content-Type: application/json\r\nContent-Length: {len(response_body)}\r\nCache-Control: no-store\r\n\r\n"
         )
         with contextlib.suppress(OSError):

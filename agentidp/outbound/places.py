@@ -49,15 +49,15 @@ class Places:
                     self._remember_waiting(organization_id, began_at)
 
     def _is_place_free(self, organization_id: str, now: float) -> bool:
-        own_waiting_count = self._waiting.count(organization_id)
+        own_request_count = self._waiting.count(organization_id)
         if len(self._waiting) < self._maximum // 2:
-            return own_waiting_count < self._max_per_organization
+            return own_request_count < self._max_per_organization
         is_slow = self._forgotten_at.get(organization_id, now) > now + _MAX_FORGETTING
-        return len(self._waiting) < self._maximum and own_waiting_count == 0 and not is_slow
+        return len(self._waiting) < self._maximum and own_request_count == 0 and not is_slow
 
     def _remember_waiting(self, organization_id: str, began_at: float) -> None:
         now = self._now()
-        forgotten_at_by_id = {waited_id: instant for waited_id, instant in self._forgotten_at.items() if now < instant}
+        forgotten_at_by_id = {id_: instant for id_, instant in self._forgotten_at.items() if now < instant}
         old_forgotten_at = forgotten_at_by_id.get(organization_id, now)
         # min() limits the earlier waiting. Otherwise, an organization that waited long while many places were free
         # could not use the second half of the places for hours.

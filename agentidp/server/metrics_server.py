@@ -93,7 +93,7 @@ class WorkerMetrics:
         self._lock = threading.Lock()
 
     def collect(self) -> Iterator[Metric]:
-        """Return the sums of the workers' metrics, and the number of issued tokens."""
+        """Yield the sums of the workers' metrics, and the number of issued tokens."""
         with self._lock:
             files = [str(metrics_file) for metrics_file in self._directory.glob("*.db") if _has_content(metrics_file)]
             metrics = list(MultiProcessCollector.merge(files))
