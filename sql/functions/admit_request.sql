@@ -29,8 +29,8 @@ begin
     end if;
     perform
     from revoked_tokens
-    -- The index serves only comparisons in the default collation. PostgreSQL would otherwise compare in "C", the collation of
-    -- p_organization_id, because all parameters of a function get the same collation.
+    -- The comparison can use the index only with collate "default". Otherwise PostgreSQL would compare in "C", because it gives
+    -- all parameters of a function the collation of p_organization_id.
     where organization_id = p_organization_id and jti = p_jti collate "default";
     if not found then
         v_slot := count_usage(p_organization_id, p_agent_id, p_day, p_hour, 1, 0);

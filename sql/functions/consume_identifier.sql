@@ -33,8 +33,7 @@ begin
         loop
             v_expired := v_expired || v_digest;
         end loop;
-        -- The rows are deleted by primary key, because a plan for a join that was made on an empty table would read the entire
-        -- table.
+        -- The rows are deleted by primary key, because a join that was planned on an empty table would read the entire table.
         delete from used_identifiers
         where organization_id = p_organization_id and digest = any (v_expired);
     end if;

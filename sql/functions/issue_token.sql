@@ -73,8 +73,8 @@ begin
             target.scopes, target.audience, target.token_ttl, target.subject, coalesce(target.audience_claim, target.resource)
         into v_target_scopes, audience, token_ttl, subject, v_owned_identifier
         from resource_servers as target
-        -- The index serves only comparisons in the default collation. PostgreSQL would otherwise compare in "C", the collation of
-        -- p_organization_id, because all parameters of a function get the same collation.
+        -- The comparison can use the index only with collate "default". Otherwise PostgreSQL would compare in "C", because it gives
+        -- all parameters of a function the collation of p_organization_id.
         where target.organization_id = p_organization_id and target.resource = p_resource collate "default";
         -- There are two statements instead of a join, because on Citus a statement in a function cannot read both the
         -- organization's rows and a table that is on every node.

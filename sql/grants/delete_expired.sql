@@ -4,7 +4,7 @@
 -- example: at=3000-01-01T00:00:00+00:00
 -- max-pages-read: 16000, for 10,000 grants that it deletes; PostgreSQL before 17 searches the index for each
 delete from grants
--- The rows are deleted by primary key, because a plan for a join that was made on an empty table would read the entire table.
+-- The rows are deleted by primary key, because a join that was planned on an empty table would read the entire table.
 where organization_id = %(organization_id)s and grant_id = any (array(
     select grant_id
     from grants

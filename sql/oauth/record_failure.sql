@@ -8,7 +8,7 @@
 -- citus: no shard, because throttles are on the coordinator
 with forgotten as (
     delete from throttles
-    -- The rows are deleted by primary key, because a plan for a join that was made on an empty table would read the entire table.
+    -- The rows are deleted by primary key, because a join that was planned on an empty table would read the entire table.
     where organization_id = %(organization_id)s and cell = any (array(
         select cell
         from throttles

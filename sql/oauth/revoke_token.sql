@@ -3,7 +3,7 @@
 -- at (timestamptz).
 with expired as (
     delete from revoked_tokens
-    -- The rows are deleted by primary key, because a plan for a join that was made on an empty table would read the entire table.
+    -- The rows are deleted by primary key, because a join that was planned on an empty table would read the entire table.
     where organization_id = %(organization_id)s and jti = any (array(
         select jti
         from revoked_tokens
