@@ -60,8 +60,7 @@ class Rejection:
 
     def build_calls(self) -> tuple[Call, Call]:
         """Return the two database calls that count this rejection. The first call returns the reason."""
-        # record_rejection comes last, because it locks a counter, and token requests wait for this lock until the
-        # commit.
+        # record_rejection comes last, because it locks a counter for which token requests wait until the commit.
         counter_ids = {"organization_id": self.organization_id, "agent_id": self.agent_id}
         network = find_network(get_client_address())
         rejection_details = {"reason": self.reason, "secret_hash": self.secret_hash, "network": network}

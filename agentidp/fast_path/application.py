@@ -46,8 +46,7 @@ def send_response(response: Response, environ: dict[str, Any], start_response: C
     wait again, and ``worker.py`` sends the list in one system call. Other iterables may still compute their chunks.
     """
     body = response.response
-    # Responses with another status than 200 go through Werkzeug, which changes Content-Length and Location for some
-    # statuses.
+    # Werkzeug sends other statuses than 200, because it changes Content-Length and Location for some of them.
     is_complete = response.status_code == 200 and isinstance(body, list) and "Content-Length" in response.headers
     if not is_complete or response._on_close or environ["REQUEST_METHOD"] == "HEAD":
         return response(environ, start_response)

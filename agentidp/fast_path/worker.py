@@ -114,8 +114,7 @@ class PollingWorker(Worker):
         self.poller.register(self.method_queue.fileno(), select.EPOLLIN, self.method_queue.run_callbacks)
         while self.alive and self.is_parent_alive():
             # _close() decreases nr_conns under the same lock, and then wakes this thread if the worker accepts no
-            # connections. So this thread does not miss a connection that closes after nr_conns is compared with the
-            # maximum.
+            # connections. So this thread does not miss a connection that closes after the comparison.
             with self._lock:
                 self.set_accept_enabled(self.nr_conns < self.worker_connections)
             self._wait_in_main_thread()

@@ -10,8 +10,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-# Our log lines show neither the calling function nor the thread or process, and logging is faster if it does not find
-# them out (logging HOWTO, "Optimization").
+# Logging is faster without the calling function, thread and process, which our log lines do not show (logging HOWTO).
 logging._srcfile = None
 logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 # mypy would refuse logAsyncioTasks, because Python 3.11 lacks this attribute.

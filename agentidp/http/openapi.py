@@ -205,8 +205,7 @@ def _add_components(spec: APISpec, security_schemes: dict[str, Any]) -> None:
         spec.components.security_scheme(scheme_name, security_scheme)
     for header_name, header in HEADERS.items():
         spec.components.header(header_name, {"required": True, **header}, lazy=True)
-    # Each error has two descriptions, because its body differs at OAuth endpoints: one under its code, for the API, and
-    # one under OAUTH_ and its code, for OAuth endpoints.
+    # Each error has a second description, under OAUTH_ and its code, because its body differs at OAuth endpoints.
     for error_name in (*ERRORS, *(f"OAUTH_{code}" for code in ERRORS)):
         spec.components.response(error_name, describe_error(error_name), lazy=True)
 

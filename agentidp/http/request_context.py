@@ -76,8 +76,7 @@ def init_app(app: Flask) -> None:
     @app.after_request
     def end_request(response: Response) -> Response:
         context, http_request, headers = current_context(), current_request(), response.headers
-        # add() is faster than an assignment, which would search for an earlier value of the header. No view sets
-        # X-Request-Id.
+        # add() is faster than an assignment, which would search for an earlier value. No view sets X-Request-Id.
         headers.add("X-Request-Id", context.request_id)
         if "Cache-Control" not in headers:
             headers.add("Cache-Control", "no-store")

@@ -134,8 +134,7 @@ def _build_result(body: dict[str, Any], body_json: str, max_rows: int, row_count
     if data_items is None or row_count <= max_rows:
         return {"content": [_text_item(body_json)], "structuredContent": body, "isError": False}
     note = f"These are the first {max_rows} of {row_count} items of data. Narrow the request to see the others."
-    # Views that respond with data_response() have already limited data to max_rows items and set row_count. Other views
-    # return all items.
+    # Only views that respond with data_response() have already limited data to max_rows items and set row_count.
     if len(data_items) > max_rows:
         body = body | {"data": data_items[:max_rows]}
         body_json = json.dumps(body, separators=(",", ":"), ensure_ascii=False)

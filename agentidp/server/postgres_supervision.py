@@ -37,8 +37,7 @@ class Supervisor:
         self._restarts = [restarted_at for restarted_at in self._restarts if now - restarted_at < WINDOW]
         if len(self._restarts) >= MAX_RESTARTS:
             raise ConfigurationError("the embedded PostgreSQL has ended; see postgres/server.log in the data directory")
-        # The delays between restarts grow (2, 4, 8 seconds), because a lack of disk space or memory may end during a
-        # longer delay.
+        # The delays between restarts grow (2, 4, 8 seconds), so that a lack of disk space or memory can end meanwhile.
         if self._restarts and now < self._restarts[-1] + 2 ** len(self._restarts):
             return
         self._restarts.append(now)

@@ -184,8 +184,7 @@ class FairQueue:
     def _start_next_turn(self) -> None:
         startable_turns = [turn for turn in self._waiting if self._may_run(turn)]
         if startable_turns:
-            # Among turns of organizations with equally many running turns, min() returns the first, which has waited
-            # longest.
+            # Among organizations with equally many running turns, min() returns the turn that has waited longest.
             turn = min(startable_turns, key=lambda turn: self._running[turn.organization_id])
             self._waiting.remove(turn)
             self._run(turn)
