@@ -31,7 +31,7 @@ def test_the_deadlines_of_a_request() -> None:
     assert " < ".join(f"{name} {value:g} s" for name, value in deadlines.items()) in guide
     [hang] = seconds("deploy/gunicorn.conf.py", r"^timeout = (\d+)$")
     assert f"gunicorn's `timeout` of {hang:g} s ends a worker whose main thread hangs" in guide
-    assert f"may once wait up to {EXCHANGE:g} seconds for a free thread" in guide
+    assert f"can wait up to {EXCHANGE:g} seconds for a free thread" in guide
 
 
 def test_the_deadlines_of_a_health_check() -> None:

@@ -143,7 +143,7 @@ def add_secret_from_file(settings: Settings) -> Settings:
     secret_path = secret_file(settings)
     try:
         if not secret_path.exists():
-            # The secret is first written to a draft, so that no process reads an incomplete secret after a crash.
+            # A draft is written first, so that no process ever reads an incomplete secret, even after a crash.
             with tempfile.NamedTemporaryFile("w", dir=secret_path.parent, prefix=f"{secret_path.name}.") as draft_file:
                 draft_file.write(secrets.token_urlsafe(48))
                 draft_file.flush()
