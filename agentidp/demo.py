@@ -224,12 +224,17 @@ def generate_traffic(at: datetime) -> Iterator[tuple[DemoAgent, datetime, list[i
                 starts_at = midnight + timedelta(days=-days_ago, hours=hour)
                 mean_counts = _compute_means(agent, starts_at, days_ago, incidents_by_day.get(days_ago))
                 elapsed_share = min(1, (at - starts_at) / timedelta(hours=1))
-                # Adding a random fraction before int() rounds down keeps the mean.
-                token_count, call_count, rejection_count = (
-                    int((mean * random.uniform(2 / 3, 4 / 3) + random.random()) * elapsed_share) for mean in mean_counts
-                )
-                if token_count or call_count or rejection_count:
-                    yield agent, starts_at, [token_count, token_count + call_count, rejection_count]
+                hour_counts = _draw_counts(mean_counts, elapsed_share, random)
+                if any(hour_counts):
+                    yield agent, starts_at, hour_counts
+
+
+def _draw_counts(mean_counts: list[float], elapsed_share: float, random: Random) -> list[int]:
+    # Adding a random fraction before int() rounds down keeps the mean.
+    token_count, call_count, rejection_count = (
+        int((mean * random.uniform(2 / 3, 4 / 3) + random.random()) * elapsed_share) for mean in mean_counts
+    )
+    return [token_count, token_count + call_count, rejection_count]
 
 
 def _compute_means(agent: DemoAgent, starts_at: datetime, days_ago: int, incident: Incident | None) -> list[float]:
