@@ -18,9 +18,6 @@ from agentidp.services import services
 
 PATH = "/authorize/grants"
 
-RETURN_TO = "grants"
-"""The ``return_to`` of a sign-in that leads to the page of grants."""
-
 
 @dataclass(frozen=True, slots=True)
 class Visit(SealedForm):

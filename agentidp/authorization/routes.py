@@ -52,7 +52,7 @@ def authorize() -> Response:
     """Redirect the browser to the provider at which the person signs in."""
     query = request.query_string.decode("latin-1")
     provider = get_provider(find_organization_id(read_request(query, g.at)), g.at)
-    return send_to_provider(provider, provider.begin_sign_in(PATH, query, g.at))
+    return send_to_provider(provider, provider.begin_sign_in(PATH, f"{PATH}?{query}", g.at))
 
 
 @blueprint.get(f"{PATH}/callback")
@@ -67,29 +67,35 @@ def callback(organization_id: str | None = None) -> Response:
     if request.method == "HEAD":
         return Response(status=200)
     provider = get_callback_provider(organization_id, g.at)
-    claims, query = provider.complete_sign_in(PATH, g.at)
-    if query == person_page.RETURN_TO:
-        return _show_own_grants(provider, claims)
+    claims, began_at_address = provider.complete_sign_in(PATH, g.at)
+    began_at_path, _, query = began_at_address.partition("?")
+    try:
+        if began_at_path == person_page.PATH:
+            return _show_own_grants(provider, claims)
+        return _ask_for_consent(provider, claims, query)
+    except RateLimited as limited:
+        # Repeating this request would fail, because the provider's code has been used, so the sign-in begins again.
+        refresh_header = f"2; url={services().settings.issuer}{began_at_address}"
+        retry_message = f"{limited.message} This page tries again by itself."
+        raise SignInRefused(503, retry_message, {"Retry-After": "2", "Refresh": refresh_header}) from None
+
+
+def _ask_for_consent(provider: Provider, claims: dict[str, Any], query: str) -> Response:
+    """Show the consent form for the authorization request *query*, or send its error to the client."""
     requested = read_request(query, g.at)
     organization_id = requested.organization_id
     if requested.client_uri:
         # An app with a client ID metadata document belongs to no organization, so the person's organization is used.
         organization_id = provider.find_organization_id(claims)
     _check_member(provider, claims, organization_id)
-    g.organization_id = organization_id
+    _enter_organization(organization_id)
     try:
-        wait_for_turn(organization_id)
         if requested.client_uri:
             requested = client_documents.admit_app(requested, organization_id, claims, g.at)
         requested.check_parameters()
         offer = decision.find_offer(requested, claims, g.at)
     except OAuthError as error:
         return _redirect(requested.build_redirect(error=error.error, error_description=error.description))
-    except RateLimited as limited:
-        # Repeating this request would fail, because the provider's code has been used, so the sign-in begins again.
-        refresh_header = f"2; url={services().settings.issuer}{PATH}?{query}"
-        retry_message = f"{limited.message} This page tries again by itself."
-        raise SignInRefused(503, retry_message, {"Retry-After": "2", "Refresh": refresh_header}) from None
     except decision.NoRule as refused:
         refusal_description = "no rule lets the agent act for the person"
         refusal_uri = requested.build_redirect(error="access_denied", error_description=refusal_description)
@@ -115,7 +121,8 @@ def callback(organization_id: str | None = None) -> Response:
 def see_grants() -> Response:
     """Redirect the browser to the provider. After the sign-in, :func:`callback` shows the person's grants."""
     provider = get_provider(request.args.get("organization"), g.at)
-    return send_to_provider(provider, provider.begin_sign_in(PATH, person_page.RETURN_TO, g.at))
+    address = person_page.PATH + (f"?organization={provider.organization_id}" if provider.organization_id else "")
+    return send_to_provider(provider, provider.begin_sign_in(PATH, address, g.at))
 
 
 @blueprint.post(person_page.PATH)
@@ -123,8 +130,7 @@ def see_grants() -> Response:
 def end_grant() -> Response:
     """End a grant of the person, and show the remaining grants."""
     visit = Visit.decrypt(request.form.get("visit", ""), g.at)
-    g.organization_id = visit.organization_id
-    wait_for_turn(visit.organization_id)
+    _enter_organization(visit.organization_id)
     try:
         grant_id = UUID(request.form.get("grant", ""))
     except ValueError:
@@ -141,9 +147,19 @@ def _show_own_grants(provider: Provider, claims: dict[str, Any]) -> Response:
     organization_id = provider.find_organization_id(claims)
     if find_organization(services().database, organization_id, g.at) is None:
         raise SignInRefused(403, "Your account belongs to no organization here.")
-    g.organization_id = organization_id
-    wait_for_turn(organization_id)
+    _enter_organization(organization_id)
     return person_page.show_grants(Visit.create(provider, claims, organization_id, g.at), g.at)
+
+
+def _enter_organization(organization_id: str) -> None:
+    """Log the organization with the request, and wait for the request's turn, or raise ``RateLimited``."""
+    g.organization_id = organization_id
+    try:
+        wait_for_turn(organization_id)
+    except RateLimited as limited:
+        if request.method == "POST":
+            limited.message += " Your answer was not stored. Go back and press the button again."
+        raise
 
 
 def _check_member(provider: Provider, claims: dict[str, Any], organization_id: str) -> None:
@@ -173,8 +189,7 @@ def _render_consent_form(requested: AuthorizationRequest, offer: decision.Offer,
 def store_answer() -> Response:
     """Store the answer in the consent form, and redirect the browser to the client with a code or the refusal."""
     consent_form = Consent.decrypt(request.form.get("consent", ""), g.at)
-    g.organization_id = consent_form.organization_id
-    wait_for_turn(consent_form.organization_id)
+    _enter_organization(consent_form.organization_id)
     requested = read_request(consent_form.query, g.at)
     if requested.client_uri:
         requested = client_documents.complete_request(requested, consent_form.organization_id, g.at)

@@ -71,7 +71,7 @@ TITLES = {
     405: "Method not allowed",
     409: "Not possible now",
     413: "Request too large",
-    429: "Too many attempts",
+    429: "Too many requests",
     500: "Internal error",
     503: "Temporarily unavailable",
 }

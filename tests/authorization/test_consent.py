@@ -270,6 +270,17 @@ class TestTabs:
         page = editor.authorize()
         assert (page.status_code, page.headers["Refresh"]) == (503, f"2; url={ISSUER}/authorize?{editor.query()}")
 
+    def test_an_answer_can_be_repeated_if_the_organization_has_too_many_requests(
+        self, editor: Editor, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        page = editor.authorize()
+        with monkeypatch.context() as others:
+            others.setattr("agentidp.services.fair_queue.MAX_REQUESTS_PER_ORGANIZATION", 0)
+            response = editor.answer(page)
+        assert response.status_code == 429
+        assert "Your answer was not stored. Go back and press the button again." in Page(response).words
+        assert editor.answer(page).status_code == 303
+
     def test_a_completed_sign_in_deletes_its_cookie(self, editor: Editor) -> None:
         cookies: dict[str, str] = {}
         begun = editor.client.get(f"/authorize?{editor.query()}")

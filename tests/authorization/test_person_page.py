@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from agentidp.maintenance.erasure import delete_organization
 from agentidp.openid.flows import LIFETIME
-from tests.authorization.conftest import Editor, editor_of, error_of
+from tests.authorization.conftest import ISSUER, Editor, editor_of, error_of
 from tests.conftest import Cast
 from tests.dashboard.company import Company
 from tests.dashboard.conftest import SAME_ORIGIN, Page
@@ -113,5 +114,10 @@ def test_a_form_cannot_be_forged_kept_or_sent_by_another(editor: Editor, app: Fl
     assert editor.stored_grants() == 1
 
 
-def test_an_authorization_request_cannot_pose_as_the_page(editor: Editor) -> None:
-    assert editor.client.get("/authorize?grants").status_code == 400
+def test_begins_again_if_the_organization_has_too_many_requests(
+    editor: Editor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The provider's code has been used, so the request for the callback cannot be repeated."""
+    monkeypatch.setattr("agentidp.services.fair_queue.MAX_REQUESTS_PER_ORGANIZATION", 0)
+    page = opened(editor)
+    assert (page.status_code, page.headers["Refresh"]) == (503, f"2; url={ISSUER}/authorize/grants")

@@ -112,7 +112,7 @@ def test_tests_a_target_after_a_confirmation(
     clock.now += TEST_INTERVAL
     second_response = post(signed_in, address)
     assert second_response.status_code == 429
-    assert "Too many attempts An alert target can be tested once in 30 seconds." in Page(second_response).words
+    assert "Too many requests An alert target can be tested once in 30 seconds." in Page(second_response).words
     assert len(deliveries(acme)) == 1
 
 
