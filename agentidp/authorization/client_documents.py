@@ -53,14 +53,6 @@ logger = logging.getLogger("agentidp")
 _places = Places(MAX_READINGS, 1)
 
 
-def complete_request(requested: AuthorizationRequest, organization_id: str, at: datetime) -> AuthorizationRequest:
-    """Add the organization and the agent of an app to the app's authorization request, and check the redirect URI."""
-    agent_id = agent_id_of(organization_id, requested.client_uri or "")
-    agent_rows = services().database.of(organization_id, at).fetch("agents/get_agent", agent_id=agent_id)
-    check_registration(agent_rows, requested.redirect_uri)
-    return replace(requested, organization_id=organization_id, agent_id=agent_id)
-
-
 def admit_app(
     requested: AuthorizationRequest, organization_id: str, claims: dict[str, Any], at: datetime
 ) -> AuthorizationRequest:
@@ -89,7 +81,9 @@ def admit_app(
         with _throttle_failures(organization_id, claims["sub"], at):
             redirect_uris, fresh_until = _read_document(client_uri, organization_id, at)
             _store_agent(organization_id, client_uri, redirect_uris, list(scopes_of_rules), fresh_until, at)
-    return complete_request(requested, organization_id, at)
+        agent_rows = database.fetch("agents/get_agent", agent_id=agent_id)
+    check_registration(agent_rows, requested.redirect_uri)
+    return replace(requested, organization_id=organization_id, agent_id=agent_id)
 
 
 @contextlib.contextmanager

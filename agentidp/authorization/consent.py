@@ -27,20 +27,30 @@ from agentidp.services import services
 class Consent(SealedForm):
     """The form that asks a person whether an agent may act for the person.
 
-    :param query: the query of the authorization request.
+    :param parameters: the parameters of the authorization request, as in :class:`AuthorizationRequest`.
     :param days: the number of days for which the agent may act.
     :param form_id: a random string, so that the form is accepted only once.
     """
 
-    query: str
+    agent_id: str
+    redirect_uri: str
+    parameters: dict[str, str]
     rule_id: str
     scopes: list[str]
     days: int
     form_id: str
 
+    @property
+    def requested(self) -> AuthorizationRequest:
+        """The authorization request."""
+        return AuthorizationRequest(
+            self.organization_id, UUID(self.agent_id), self.redirect_uri, self.parameters, frozenset()
+        )
 
-def allow_access(consent: Consent, requested: AuthorizationRequest, at: datetime) -> str:
+
+def allow_access(consent: Consent, at: datetime) -> str:
     """Store the grant of the person, and return the authorization code."""
+    requested = consent.requested
     permission = grants.Permission(
         requested.agent_id,
         UUID(consent.rule_id),
@@ -53,25 +63,23 @@ def allow_access(consent: Consent, requested: AuthorizationRequest, at: datetime
         requested.redirect_uri,
         requested.parameters.get("dpop_jkt"),
     )
-    with _submit_form(consent, requested, at) as transaction:
-        check_registration(transaction.fetch("agents/get_agent", agent_id=requested.agent_id), requested.redirect_uri)
+    with _submit_form(consent, at) as transaction:
         return grants.add_grant(transaction, permission).text
 
 
-def refuse_access(consent: Consent, requested: AuthorizationRequest, at: datetime) -> None:
+def refuse_access(consent: Consent, at: datetime) -> None:
     """Record in the audit trail that the person has refused the access."""
-    agent_id = requested.agent_id
-    with _submit_form(consent, requested, at) as transaction:
-        refusal_details = {"agentId": str(agent_id), "delegationRuleId": consent.rule_id, "scopes": consent.scopes}
-        audit.record(transaction, "grant.refused", agent_id, after=refusal_details)
+    with _submit_form(consent, at) as transaction:
+        refusal_details = {"agentId": consent.agent_id, "delegationRuleId": consent.rule_id, "scopes": consent.scopes}
+        audit.record(transaction, "grant.refused", UUID(consent.agent_id), after=refusal_details)
 
 
 @contextlib.contextmanager
-def _submit_form(consent: Consent, requested: AuthorizationRequest, at: datetime) -> Iterator[Transaction]:
+def _submit_form(consent: Consent, at: datetime) -> Iterator[Transaction]:
     """Open a transaction that accepts the form.
 
     :raises Conflict: the form was accepted before.
-    :raises ValidationError: the organization's provider has changed.
+    :raises ValidationError: the organization's provider has changed, or the agent has lost the redirect URI.
     """
     form_digest = hashlib.sha256(json.dumps(["consent", consent.form_id]).encode()).digest()
     # The digest is stored until no server accepts the form. The clocks of two servers may differ by twice LEEWAY.
@@ -82,10 +90,12 @@ def _submit_form(consent: Consent, requested: AuthorizationRequest, at: datetime
             # organization is locked before its provider, because agentidp apply locks both in this order.
             transaction.fetch("organizations/lock_organization")
             consent.check_provider(transaction)
+            agent_rows = transaction.fetch("agents/get_agent", agent_id=consent.agent_id)
+            check_registration(agent_rows, consent.redirect_uri)
             transaction.fetch("oauth/use_identifier", digest=form_digest, expires_at=expires_at)
             yield transaction
     except psycopg.errors.UniqueViolation:
         raise Conflict(
-            f"You have already answered. Your first answer counts, and it goes to {requested.destination}. If the app "
-            "still asks you to sign in, start again in the app."
+            f"You have already answered. Your first answer counts, and it goes to {consent.requested.destination}. "
+            "If the app still asks you to sign in, start again in the app."
         ) from None

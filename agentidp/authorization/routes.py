@@ -107,7 +107,9 @@ def _ask_for_consent(provider: Provider, claims: dict[str, Any], query: str) -> 
         claims,
         organization_id,
         g.at,
-        query=query,
+        agent_id=str(requested.agent_id),
+        redirect_uri=requested.redirect_uri,
+        parameters=requested.parameters,
         rule_id=str(offer.rule_id),
         scopes=offer.scopes,
         days=offer.days,
@@ -190,14 +192,12 @@ def store_answer() -> Response:
     """Store the answer in the consent form, and redirect the browser to the client with a code or the refusal."""
     consent_form = Consent.decrypt(request.form.get("consent", ""), g.at)
     _enter_organization(consent_form.organization_id)
-    requested = read_request(consent_form.query, g.at)
-    if requested.client_uri:
-        requested = client_documents.complete_request(requested, consent_form.organization_id, g.at)
+    requested = consent_form.requested
     match request.form.get("answer"):
         case "allow":
-            return _redirect(requested.build_redirect(code=consent.allow_access(consent_form, requested, g.at)))
+            return _redirect(requested.build_redirect(code=consent.allow_access(consent_form, g.at)))
         case "refuse":
-            consent.refuse_access(consent_form, requested, g.at)
+            consent.refuse_access(consent_form, g.at)
             refusal_parameters = {"error": "access_denied", "error_description": "the person has refused"}
             return _redirect(requested.build_redirect(**refusal_parameters))
     raise ValidationError("Answer by one of the two buttons.")

@@ -316,26 +316,6 @@ def test_an_address_that_the_document_has_lost_gets_no_code(app_of_host: App, cl
     assert app_of_host.editor.stored_grants() == 0
 
 
-def test_a_document_that_changes_while_the_answer_is_stored_gets_no_code(
-    app_of_host: App, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = app_of_host.authorize(redirect_uri=WEB_URI)
-    complete_request = client_documents.complete_request
-
-    def complete_and_change(*arguments: Any) -> Any:
-        """Another person's request reads the changed document after the redirect URI of the answer was checked."""
-        monkeypatch.setattr(client_documents, "complete_request", complete_request)
-        requested = complete_request(*arguments)
-        clock.advance(seconds=301)
-        app_of_host.publish(redirect_uris=["https://new.example/callback"])
-        assert app_of_host.authorize(redirect_uri="https://new.example/callback").status_code == 200
-        return requested
-
-    monkeypatch.setattr(client_documents, "complete_request", complete_and_change)
-    assert app_of_host.editor.answer(asked).status_code == 400
-    assert app_of_host.editor.stored_grants() == 0
-
-
 def test_an_unchanged_document_ends_nothing(app_of_host: App, clock: Clock) -> None:
     """Another name, or the same addresses in another order, is no change."""
     response = app_of_host.tokens()
