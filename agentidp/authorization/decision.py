@@ -15,6 +15,7 @@ from agentidp.http.resource_identifier import owned_name
 from agentidp.jose.access_token import AGENT
 from agentidp.oauth.grants import compute_person_subject
 from agentidp.oauth.token_exchange import find_subject_refusal
+from agentidp.registry.grants import build_list_call
 from agentidp.scopes import SCOPES
 from agentidp.services import services
 
@@ -23,7 +24,7 @@ from agentidp.services import services
 class Offer:
     """The access that an agent gets if the person allows it.
 
-    :param new_scopes: the scopes that the person's grants in force lack; empty if the person has no grant in force.
+    :param new_scopes: the scopes that the person's grants in use lack; empty if the person has no grant in use.
     :param days: the number of days for which the access is allowed.
     """
 
@@ -62,7 +63,7 @@ def find_offer(requested: AuthorizationRequest, claims: dict[str, Any], at: date
         Call("agents/get_agent", {"agent_id": agent_id}),
         Call("oauth/list_resource_servers", {}),
         Call("grants/authorizing_rules", {"agent_id": agent_id, "client_host": requested.client_host}),
-        Call("grants/person_grants", {"subject": person_subject, "agent_id": agent_id}),
+        build_list_call(subject=person_subject),
     )
     server = _find_server(servers, resource)
     if not agent_rows or agent_rows[0].status != "active" or organization.suspended_at is not None:
@@ -72,7 +73,9 @@ def find_offer(requested: AuthorizationRequest, claims: dict[str, Any], at: date
     if rule is None or find_subject_refusal(claims, agent_id, app_services.settings.issuer):
         raise NoRule(organization.name, agent.name)
     scopes = _select_scopes(requested, agent, rule, server)
-    new_scopes = _select_new_scopes(scopes, [grant for grant in person_grants if grant.resource == resource], agent)
+    grants_of_agent = [grant for grant in person_grants if grant.agent_id == agent_id and grant.resource == resource]
+    granted_scopes = {scope for grant in grants_of_agent for scope in grant.scopes}
+    new_scopes = [scope for scope in scopes if granted_scopes and scope not in granted_scopes]
     return Offer(
         organization.name, agent.name, server.name, scopes, new_scopes, rule.delegation_rule_id, rule.grant_days
     )
@@ -99,14 +102,6 @@ def _select_scopes(requested: AuthorizationRequest, agent: Any, rule: Any, serve
     if not scopes:
         raise OAuthError("invalid_scope", "the agent may have none of the requested scopes for this person")
     return scopes
-
-
-def _select_new_scopes(scopes: list[str], grants: list[Any], agent: Any) -> list[str]:
-    # If all tokens of an agent were ended, its earlier grants have ended too, although their rows remain.
-    tokens_not_before = agent.tokens_not_before
-    grants_in_force = [grant for grant in grants if tokens_not_before is None or grant.created_at >= tokens_not_before]
-    granted_scopes = {scope for grant in grants_in_force for scope in grant.scopes}
-    return [scope for scope in scopes if scope not in granted_scopes] if granted_scopes else []
 
 
 def authorizes(rule: Any, resource: str, claims: dict[str, Any]) -> bool:

@@ -23,7 +23,6 @@ from agentidp import audit
 from agentidp.config import LEEWAY, MAX_TOKEN_TTL
 from agentidp.counting import UNKNOWN_AGENT
 from agentidp.db.organization import Transaction
-from agentidp.db.sql import Call
 from agentidp.http.errors import NotFound, RateLimited, require_row
 from agentidp.jose.access_token import Delegation
 from agentidp.jose.jws import base64url
@@ -95,7 +94,7 @@ def read_token(token_text: str) -> GrantToken:
 
 
 class Permission(NamedTuple):
-    """The access that a person allows an agent.
+    """The access that a person allows an agent. The fields except *person* are parameters of ``grants/add_grant``.
 
     :param person: the person's ``sub`` at the issuer.
     :param days: the maximum age of the grant, in days.
@@ -104,7 +103,7 @@ class Permission(NamedTuple):
     """
 
     agent_id: UUID
-    rule_id: UUID
+    delegation_rule_id: UUID
     issuer: str
     person: str
     resource: str
@@ -129,26 +128,21 @@ def add_grant(transaction: Transaction, permission: Permission) -> GrantToken:
         # NotFound means that another request has ended the earlier grant meanwhile.
         with contextlib.suppress(NotFound):
             end_grant(transaction, earlier_grant.grant_id)
+    columns = permission._asdict()
     grant_rows = transaction.fetch(
         "grants/add_grant",
         grant_id=authorization_code.grant_id,
-        agent_id=permission.agent_id,
-        delegation_rule_id=permission.rule_id,
-        issuer=permission.issuer,
         subject=person_subject,
-        subject_encrypted=authorization_code.encrypt(permission.person),
-        resource=permission.resource,
-        scopes=permission.scopes,
+        subject_encrypted=authorization_code.encrypt(columns.pop("person")),
         token_digest=authorization_code.digest,
-        challenge=permission.challenge,
-        redirect_uri=permission.redirect_uri,
-        jkt=permission.jkt,
-        days=permission.days,
         expires_at=transaction.at + CODE_LIFETIME,
         max_grants=MAX_GRANTS,
+        **columns,
     )
     if not grant_rows:
-        raise RateLimited(f"People of your organization have {MAX_GRANTS} grants, which is the maximum.")
+        raise RateLimited(
+            f"People of your organization have the maximum of {MAX_GRANTS} grants. Ask an administrator to end some."
+        )
     audit.record(transaction, "grant.allowed", authorization_code.grant_id, after=describe_grant(grant_rows[0]))
     return authorization_code
 
@@ -162,13 +156,9 @@ def end_grant(
     :raises NotFound: there is no such grant.
     """
     grant_row = require_row(transaction.fetch("grants/end_grant", grant_id=grant_id, token_digest=token_digest))
-    transaction.run(build_revocation(transaction, grant_id))
+    revocation_expiry = compute_revocation_expiry(transaction.at)
+    transaction.fetch("oauth/revoke_token", jti=str(grant_id), expires_at=revocation_expiry)
     audit.record(transaction, action, grant_id, before=describe_grant(grant_row))
-
-
-def build_revocation(transaction: Transaction, grant_id: UUID) -> Call:
-    """Return the statement that revokes the access tokens of a grant by the grant's id."""
-    return Call("oauth/revoke_token", {"jti": str(grant_id), "expires_at": compute_revocation_expiry(transaction.at)})
 
 
 def compute_revocation_expiry(at: datetime) -> datetime:

@@ -14,6 +14,7 @@ from flask import current_app
 
 from agentidp.config import Settings
 from agentidp.config.oidc import ORGANIZATION_ID, OidcSettings
+from agentidp.db.sql import Call
 from agentidp.jose.sealing import Sealer, Unreadable
 from agentidp.openid.claims import SignInRefused
 from agentidp.openid.provider import FLOW_EXPIRED, Provider, ProviderUnavailable, get_instance_provider
@@ -65,8 +66,10 @@ def _find_own_provider(organization_id: str | None, at: datetime) -> Provider | 
     if organization_id is None or not ORGANIZATION_ID.fullmatch(organization_id):
         return None
     app_services = services()
-    provider_rows = app_services.database.of(organization_id, at).fetch("openid/sign_in_provider")
-    if not provider_rows:
+    organization_rows, provider_rows = app_services.database.of(organization_id, at).run(
+        Call("organizations/get_organization", {}), Call("openid/get_provider", {})
+    )
+    if not provider_rows or any(organization.suspended_at for organization in organization_rows):
         return None
     [provider_row] = provider_rows
     try:
