@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -11,7 +11,7 @@ from agentidp.authorization.requests import AuthorizationRequest
 from agentidp.db.sql import Call
 from agentidp.federation.rule import Rule, TokenClaims
 from agentidp.http.errors import OAuthError
-from agentidp.http.resource_identifier import owned_name
+from agentidp.http.resource_identifier import normalize_identifier, owned_name
 from agentidp.jose.access_token import AGENT
 from agentidp.oauth.grants import compute_person_subject
 from agentidp.oauth.token_exchange import find_subject_refusal
@@ -43,6 +43,19 @@ class NoRule(Exception):
     def __init__(self, organization_name: str, agent_name: str) -> None:
         super().__init__(organization_name)
         self.organization_name, self.agent_name = organization_name, agent_name
+
+
+def find_resource(requested: AuthorizationRequest, organization_id: str, at: datetime) -> AuthorizationRequest:
+    """Replace an equivalent spelling of a registered identifier in a request by the identifier."""
+    # The SDKs of MCP request https://host/ if a person enters https://host.
+    servers = services().database.of(organization_id, at).fetch("oauth/list_resource_servers")
+    normalized_resource = normalize_identifier(requested.resource)
+    identifiers = [
+        server.resource for server in servers if normalize_identifier(server.resource) == normalized_resource
+    ]
+    if not identifiers or requested.resource in identifiers:
+        return requested
+    return replace(requested, parameters=requested.parameters | {"resource": identifiers[0]})
 
 
 def find_offer(requested: AuthorizationRequest, claims: dict[str, Any], at: datetime) -> Offer:

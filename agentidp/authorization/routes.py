@@ -89,6 +89,7 @@ def _ask_for_consent(provider: Provider, claims: dict[str, Any], query: str) -> 
         organization_id = provider.find_organization_id(claims)
     _check_member(provider, claims, organization_id)
     _enter_organization(organization_id)
+    requested = decision.find_resource(requested, organization_id, g.at)
     try:
         if requested.client_uri:
             requested = client_documents.admit_app(requested, organization_id, claims, g.at)

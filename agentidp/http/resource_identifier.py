@@ -10,6 +10,8 @@ RESOURCE_IDENTIFIER = (
 )
 """Regular expression for a URN or for a URI with a host (RFC 3986), without user information and fragment."""
 
+_ORIGIN = re.compile(r"^([^:/?]+://[^/?]*)(?:/\Z)?")
+
 MAX_RESOURCE_LENGTH = 500
 """Maximum number of characters of a resource identifier."""
 
@@ -17,6 +19,14 @@ MAX_RESOURCE_LENGTH = 500
 def is_resource_identifier(text: str) -> bool:
     """Return whether *text* is a resource identifier: an absolute URI without fragment (RFC 8707 section 2)."""
     return len(text) <= MAX_RESOURCE_LENGTH and re.fullmatch(RESOURCE_IDENTIFIER, text) is not None
+
+
+def normalize_identifier(identifier: str) -> str:
+    """Return a resource identifier with scheme and host in lower case, and without the path ``/``.
+
+    Identifiers with the same result are equivalent URIs (RFC 3986 sections 6.2.2.1 and 6.2.3).
+    """
+    return _ORIGIN.sub(lambda match: match[1].lower(), identifier)
 
 
 AUDIENCE = r"[!#-\[\]-~]+"

@@ -46,7 +46,7 @@ begin
         when v_grant.challenge <> p_challenge then 'wrong code verifier'
         when v_grant.redirect_uri <> p_redirect_uri then 'wrong redirect URI'
         when v_grant.jkt is not null and v_grant.jkt is distinct from p_jkt then 'code or refresh token of another key'
-        when v_grant.resource <> p_resource then 'wrong resource'
+        when resource_key(v_grant.resource) <> resource_key(p_resource) then 'wrong resource'
     end;
     -- Anybody can send a public client's id, so nothing is written for a wrong code or refresh token, not even last_used_at.
     if v_is_public and v_refusal is not null then

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
@@ -87,6 +87,32 @@ class TestTheWholeWay:
 
     def test_redirect_uri_may_be_left_out_because_of_pkce(self, editor: Editor) -> None:
         assert editor.redeem(editor.code(), redirect_uri=None).status_code == 200
+
+    @pytest.mark.parametrize(
+        ("registered", "requested"),
+        [
+            ("https://{}.example/mcp", "HTTPS://{}.Example/mcp"),
+            ("https://{}.example", "https://{}.example/"),
+            ("https://{}.example/", "https://{}.example"),
+        ],
+    )
+    def test_an_equivalent_resource_is_the_registered_one(
+        self, editor: Editor, registered: str, requested: str
+    ) -> None:
+        """The SDKs of MCP add the slash, and MCP asks servers to accept capital letters in scheme and host."""
+        host = uuid4()
+        resource, equivalent = registered.format(host), requested.format(host)
+        editor.make("resource-servers", {"resource": resource, "name": "Root", "scopes": ["tickets:read"]})
+        rule = {
+            "name": "root",
+            "trust": {"issuer": editor.provider.issuer, "claims": {"roles": "staff"}},
+            "agentIds": [editor.agent.client_id],
+            "resources": [{"resource": resource, "scopes": ["tickets:read"]}],
+        }
+        editor.make("delegation-rules", rule)
+        token = editor.redeem(editor.code(resource=equivalent), resource=equivalent)
+        assert claims_of(token)["aud"] == resource
+        assert editor.refresh(token.json["refresh_token"], resource=equivalent).status_code == 200
 
     def test_a_confidential_client_authenticates(self, editor: Editor) -> None:
         agent = editor.agent
