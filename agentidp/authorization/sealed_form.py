@@ -19,7 +19,7 @@ from agentidp.http.errors import ValidationError
 from agentidp.http.request_context import request_actor
 from agentidp.jose.sealing import Unreadable
 from agentidp.openid.claims import list_actor_fields, read_name, read_subject
-from agentidp.openid.flows import build_cookie_name, is_recent, open_json, seal_json, set_cookie
+from agentidp.openid.flows import build_cookie_name, find_form_key, is_recent, open_json, seal_json, set_cookie
 from agentidp.openid.provider import Provider
 
 INVALID = "This page is not valid any more. Start again in the app."
@@ -55,7 +55,9 @@ class SealedForm:
             person=read_subject(claims),
             name=read_name(claims),
             asked_at=int(at.timestamp()),
-            browser=secrets.token_urlsafe(32),
+            # All forms of a browser share a cookie. If each form had its own, a page of another site could complete so
+            # many sign-ins that the cookies of open forms would be deleted.
+            browser=find_form_key() or secrets.token_urlsafe(32),
             provider_version=provider.version,
             **fields,
         )

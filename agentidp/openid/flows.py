@@ -125,6 +125,14 @@ def build_cookie_name(key: str) -> str:
     return f"{build_cookie_prefix(services().settings)}{_COMMON_NAME}{digest}"
 
 
+def find_form_key() -> str | None:
+    """Return the random string in the cookie of an open form of this browser, or ``None`` if no form is open."""
+    for cookie_name, cookie_value in request.cookies.items():
+        if len(cookie_value) == FORM_CHARACTERS and cookie_name == build_cookie_name(cookie_value):
+            return cookie_value
+    return None
+
+
 def set_cookie(name: str, value: str) -> None:
     """Set a cookie for :data:`LIFETIME` in the response to the current request. An empty value deletes the cookie."""
     issuer_url = urlsplit(services().settings.issuer)

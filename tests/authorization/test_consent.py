@@ -227,6 +227,14 @@ class TestTabs:
             editor.client.get(f"/authorize?{editor.query(state='x' * 1500)}")
         assert editor.answer(page).status_code == 303
 
+    def test_completed_sign_ins_do_not_end_a_consent(self, editor: Editor, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A page of another site can complete sign-ins in a window if the provider does not ask the person."""
+        monkeypatch.setattr("agentidp.openid.flows.MAX_CHARACTERS", 1_500)
+        page = editor.authorize()
+        for _ in range(12):
+            assert editor.authorize().status_code == 200
+        assert editor.answer(page).status_code == 303
+
     @pytest.mark.parametrize(
         "name", ["__Host-agentidp_sign_in_{:016x}", "agentidp_sign_in_{:08x}", "agentidp_sign_in_\x01{}"]
     )
