@@ -174,7 +174,9 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
     ("by redirect", {"status": 302, "headers": REDIRECT}),
     ("not found", {"status": 404}),
     ("too large", {"padding": "x" * client_documents.MAX_BODY}),
+    ("no client_name", {"client_name": None}),
     ("secret", {"client_secret": "x"}),
+    ("expiry of a secret", {"client_secret_expires_at": 0}),
     ("shared secret", {"token_endpoint_auth_method": "client_secret_basic"}),
     ("key", {"token_endpoint_auth_method": "private_key_jwt"}),
     ("no redirect URIs", {"redirect_uris": None}),
@@ -399,7 +401,7 @@ def test_an_organization_has_a_maximum_of_apps(app_of_host: App, clock: Clock, m
     monkeypatch.setattr(client_documents, "MAX_DOCUMENTS", 1)
     assert app_of_host.authorize().status_code == 200
     other = app_of_host.uri.replace("client.json", "other.json")
-    document = {"client_id": other, "redirect_uris": [WEB_URI]}
+    document = {"client_id": other, "client_name": "Other", "redirect_uris": [WEB_URI]}
     app_of_host.publisher.json("/oauth/other.json", document)
     assert app_of_host.authorize(client_id=other).status_code == 400
     # The same person cannot make the server request the document again and again.

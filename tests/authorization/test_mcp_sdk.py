@@ -68,7 +68,7 @@ class Running:
     def publish(self, publisher: HttpsIssuer) -> str:
         """Publish the document of an app whose host a rule admits; its address."""
         address = f"{publisher.url}/client.json"
-        document = {"client_id": address, "redirect_uris": [REDIRECT_URI], "token_endpoint_auth_method": "none"}
+        document = {"client_id": address, "client_name": "tools", "redirect_uris": [REDIRECT_URI]}
         publisher.json("/client.json", document)
         services = self.agent.services
         rule = {
