@@ -60,6 +60,7 @@ SECURITY = {
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Frame-Options": "DENY",  # for browsers without frame-ancestors (RFC 9700 section 4.16)
 }
 """Headers of all pages and assets."""
 

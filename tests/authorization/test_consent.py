@@ -71,6 +71,7 @@ class TestPage:
             "default-src 'none'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
             "frame-ancestors 'none'"
         )
+        assert headers["X-Frame-Options"] == "DENY"
         assert headers["Cache-Control"] == "no-store"
         # The address has the provider's code. With no-referrer, the form would be refused for its "Origin: null".
         assert headers["Referrer-Policy"] == "strict-origin"
