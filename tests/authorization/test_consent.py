@@ -124,6 +124,15 @@ class TestAnswer:
         assert parameters.pop("code")
         assert parameters == {"state": "the state", "iss": ISSUER}
 
+    def test_the_query_of_the_redirect_uri_stays_and_other_parameters_are_ignored(self, editor: Editor) -> None:
+        redirect_uri = f"{editor.redirect_uri}?a=b"
+        path, headers = f"/api/v1/agents/{editor.agent.client_id}", editor.admin.bearer()
+        assert editor.client.patch(path, json={"redirectUris": [redirect_uri]}, headers=headers).status_code == 200
+        page = editor.authorize(redirect_uri=redirect_uri, state=None, nonce="n", ui_locales="de", unknown="x")
+        parameters = returned(editor.answer(page))
+        assert parameters.pop("code")
+        assert parameters == {"a": "b", "iss": ISSUER}
+
     def test_is_accepted_once(self, editor: Editor) -> None:
         page = editor.authorize()
         assert editor.answer(page).status_code == 303

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 import httpx2
 import pytest
@@ -53,6 +53,12 @@ class Running:
 
     def consent(self, address: str) -> dict[str, str]:
         """Give consent like a person in a browser, and return the parameters of the redirect to the client."""
+        redirect_uri, _, query = self.answer(address).partition("?")
+        assert redirect_uri == REDIRECT_URI
+        return dict(parse_qsl(query))
+
+    def answer(self, address: str) -> str:
+        """Give consent like a person in a browser, and return the address to which the browser is redirected."""
         browser = requests.Session()
         begun = browser.get(address, allow_redirects=False, timeout=PATIENCE)
         assert begun.status_code == 302, begun.text
@@ -62,8 +68,7 @@ class Running:
         answered = browser.post(
             f"{self.url}/authorize", data=form, headers=SAME_ORIGIN, allow_redirects=False, timeout=PATIENCE
         )
-        assert answered.headers["Location"].startswith(f"{REDIRECT_URI}?")
-        return dict(parse_qsl(urlsplit(answered.headers["Location"]).query))
+        return answered.headers["Location"]
 
     def publish(self, publisher: HttpsIssuer) -> str:
         """Publish the document of an app whose host a rule admits; its address."""
