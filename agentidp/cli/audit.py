@@ -241,11 +241,11 @@ def prune_events(keep: int | None, organization: str | None, as_json: bool) -> N
         cutoff = now - timedelta(days=days_to_keep)
         confirm(lambda: _describe_pruning(connection, trail_ids, days_to_keep, cutoff=cutoff, at=now))
         with track_progress(trail_ids, "Pruning") as tracked_trail_ids:
-            pruned_trails = [
+            prunings = [
                 upkeep.prune_events(connection, trail_id, cutoff=cutoff, at=utc_now()) for trail_id in tracked_trail_ids
             ]
     member_names = ("organizationId", "events", "lastSequence")
-    show([dict(zip(member_names, trail, strict=True)) for trail in pruned_trails if trail], as_json)
+    show([dict(zip(member_names, pruning, strict=True)) for pruning in prunings if pruning], as_json)
 
 
 def _describe_pruning(

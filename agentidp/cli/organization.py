@@ -45,20 +45,20 @@ def create_organization(name: str, with_administrator: bool, as_json: bool) -> N
     with open_services(creates_database=True) as services:
         database_url = str(services.settings.database_url)
         name = organizations.OrganizationChangeSchema().load({"name": name})["name"]
-        members: dict[str, Any]
+        json_members: dict[str, Any]
         if with_administrator:
             organization_id, agent_id, client_secret = add_administered_organization(
                 database_url, name=name, at=utc_now()
             )
-            members = {"organizationId": organization_id, "clientId": str(agent_id), "clientSecret": client_secret}
+            json_members = {"organizationId": organization_id, "clientId": str(agent_id), "clientSecret": client_secret}
         else:
-            members = {"organizationId": organizations.add_organization(database_url, name=name, at=utc_now())}
+            json_members = {"organizationId": organizations.add_organization(database_url, name=name, at=utc_now())}
         organization_rows = organizations.list_organizations(database_url)
         namesake_count = sum(organization_row.name == name for organization_row in organization_rows)
         if namesake_count > 1:
-            organization_id = members["organizationId"]
+            organization_id = json_members["organizationId"]
             warn([f"{namesake_count} organizations are named {name}, so use the id in commands: {organization_id}"])
-    show_object({**members, "name": name} if as_json else members, as_json, shown_once="clientSecret")
+    show_object({**json_members, "name": name} if as_json else json_members, as_json, shown_once="clientSecret")
 
 
 @commands.command("list")
