@@ -83,52 +83,67 @@ def _first_history_day(query: FindingsQuery) -> date:
 
 def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     """Return a finding per quiet period of the organization or part of it, and per agent that stopped alone."""
-    first_day = _first_history_day(query)
-    hour_count = hours_until(query.at, first_day)
+    hour_count = hours_until(query.at, _first_history_day(query))
     agents = [Agent(row.agent_id, row.agent_name, expand_to_hours(row.history, hour_count)) for row in rows]
     sampled_agents = [agent for agent, row in zip(agents, rows, strict=True) if row.is_sampled]
     active_agents_by_hour = [sum(1 for agent in sampled_agents if agent.counts[hour]) for hour in range(hour_count)]
-    holidays = _list_holiday_hours(query, first_day, hour_count)
-    # A reported period must end after this hour, but may begin before the hour.
-    first_reported_hour = (query.since - first_day).days * DAY
     usual_agents_by_hour = find_busy_hours(active_agents_by_hour, HISTORY)
+    holidays = _list_holiday_hours(query, hour_count)
+    first_reported_hour = (query.since - _first_history_day(query)).days * DAY
     quiet_times = find_quiet_times(active_agents_by_hour, usual_agents_by_hour, holidays)
     group_stops = [
         quiet_time
         for quiet_time in find_group_stops([agent.counts for agent in sampled_agents], HISTORY, holidays)
         if quiet_time.ends > first_reported_hour and not any(map(quiet_time.overlaps, quiet_times))
     ]
-
-    unknown_hours = holidays.union(*find_runs_of_quiet_hours(active_agents_by_hour, usual_agents_by_hour))
-    unknown_days = {
-        hour // DAY
-        for hour in holidays.union(*(range(quiet_time.begins, quiet_time.ends) for quiet_time in quiet_times))
-    }
-    agent_findings = [
-        _make_agent_finding(agent, silence, agents, query)
-        for agent in agents
-        if (silence := find_silence(agent.counts, unknown_hours, unknown_days))
-        and not any(abs(silence.since - quiet_time.begins) <= 1 for quiet_time in group_stops)
-    ]
-    # An ongoing quiet day is left out if an agent is already reported as silent, because that silence explains it.
-    requests_by_hour = [sum(agent.counts[hour] for agent in sampled_agents) for hour in range(hour_count)]
-    quiet_days = [
-        quiet_day
-        for quiet_day in find_quiet_days(requests_by_hour, usual_agents_by_hour, HISTORY // DAY, holidays)
-        if not (agent_findings and quiet_day.ends == hour_count)
-    ]
-    quiet_time_findings = [
+    agent_findings = _make_agent_findings(
+        agents,
+        query,
+        group_stops,
+        unknown_hours=holidays.union(*find_runs_of_quiet_hours(active_agents_by_hour, usual_agents_by_hour)),
+        unknown_days={
+            hour // DAY
+            for hour in holidays.union(*(range(quiet_time.begins, quiet_time.ends) for quiet_time in quiet_times))
+        },
+    )
+    quiet_days = _find_quiet_days(sampled_agents, usual_agents_by_hour, holidays, has_silent_agent=bool(agent_findings))
+    return [
         _make_quiet_time_finding(quiet_time, sampled_agents, query)
         for quiet_time in (*quiet_times, *group_stops, *quiet_days)
         if quiet_time.ends > first_reported_hour
-    ]
-    return quiet_time_findings + agent_findings
+    ] + agent_findings
 
 
-def _list_holiday_hours(query: FindingsQuery, first_day: date, hour_count: int) -> set[int]:
+def _list_holiday_hours(query: FindingsQuery, hour_count: int) -> set[int]:
     """Return the hours of the history that lie within a marked holiday."""
+    first_day = _first_history_day(query)
     hour_bounds = pairwise(instant(first_day, hour) for hour in range(hour_count + 1))
     return {hour for hour, (begins_at, ends_at) in enumerate(hour_bounds) if query.is_holiday(begins_at, ends_at)}
+
+
+def _make_agent_findings(
+    agents: list[Agent],
+    query: FindingsQuery,
+    group_stops: list[QuietTime],
+    unknown_hours: set[int],
+    unknown_days: set[int],
+) -> list[Finding]:
+    """Return a finding per silent agent, except agents that stopped at about the same time as a group."""
+    return [
+        _make_agent_finding(agent, silence, agents, query)
+        for agent in agents
+        if (silence := find_silence(agent.counts, unknown_hours, unknown_days))
+        and not any(abs(silence.since - group_stop.begins) <= 1 for group_stop in group_stops)
+    ]
+
+
+def _find_quiet_days(
+    sampled_agents: list[Agent], busy_hours: dict[int, int], holidays: set[int], *, has_silent_agent: bool
+) -> list[QuietTime]:
+    """Return the quiet periods of whole days. An ongoing period is left out if a silent agent explains it."""
+    requests_by_hour = list(map(sum, zip(*(agent.counts for agent in sampled_agents), strict=True)))
+    quiet_days = find_quiet_days(requests_by_hour, busy_hours, HISTORY // DAY, holidays)
+    return [quiet_day for quiet_day in quiet_days if not (has_silent_agent and quiet_day.ends == len(requests_by_hour))]
 
 
 def _make_quiet_time_finding(quiet_time: QuietTime, sampled_agents: list[Agent], query: FindingsQuery) -> Finding:
