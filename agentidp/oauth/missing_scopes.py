@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -55,18 +54,21 @@ def find_missing_scopes(database: OrganizationDatabase, parameters: Mapping[str,
         party = next((party for party in _PARTIES if scope not in scopes_by_party.get(party, requested_scopes)), None)
         if party is not None:
             missing_scopes.setdefault(party, []).append(scope)
-    return missing_scopes or _find_scopes_missing_in_ancestors(requested_scopes, parameters)
+    return missing_scopes or _find_scopes_missing_in_ancestors(database, requested_scopes, parameters)
 
 
-def _find_scopes_missing_in_ancestors(scopes: Collection[str], parameters: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Return ``{"an exchanged token": missing_scopes}``, or ``{}`` if no token was exchanged."""
-    ancestors = json.loads(parameters.get("ancestors", "[]"))
-    if not ancestors:
+def _find_scopes_missing_in_ancestors(
+    database: OrganizationDatabase, scopes: Collection[str], parameters: Mapping[str, Any]
+) -> dict[str, list[str]]:
+    """Return ``{"an exchanged token": missing_scopes}``, or ``{}`` if no exchanged token lacks a scope."""
+    ancestors = parameters.get("ancestors", "[]")
+    if ancestors == "[]":
         return {}
     resource = parameters["resource"]
-    ancestors_for_resource = [token for token in ancestors if resource in (token.get("aud"), token["resource"])]
-    common_scopes = set.intersection(*(set(token["scope"].split()) for token in ancestors_for_resource or ancestors))
-    return {"an exchanged token": [scope for scope in scopes if scope not in common_scopes]}
+    [limit_row] = database.fetch("oauth/delegated_scopes", resource=resource, scopes=[*scopes], ancestors=ancestors)
+    delegated_scopes = scopes if limit_row.scopes is None else limit_row.scopes
+    missing_scopes = [scope for scope in scopes if scope not in delegated_scopes]
+    return {"an exchanged token": missing_scopes} if missing_scopes else {}
 
 
 def describe_missing_scopes(missing_scopes: Mapping[str, list[str]]) -> str:

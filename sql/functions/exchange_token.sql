@@ -1,6 +1,10 @@
 -- Issues a token by exchange if the subject's token is acceptable, with scopes that the subject has too, and counts it for the
--- subject. Calls issue_token, which authenticates the client and issues the token. exchange_token restricts the transaction to the
--- organization's rows. The statement oauth/exchange_token describes the result and the parameters.
+-- subject. exchange_token restricts the transaction to the organization's rows. The statement oauth/exchange_token describes the
+-- result and the parameters.
+--
+-- The function decides whether the subject's token is acceptable (chain_refusal, runs_resource_server), reads the scopes of the
+-- subject and of the delegation rule, limits these scopes to those for the resource (delegated_scopes), authenticates the client
+-- and issues the token (issue_token), and counts the token for the subject (count_delegation).
 --
 -- The caller reads the outcome in this order:
 -- 1. No row: the client is not authentic.
@@ -27,13 +31,12 @@ create or replace function exchange_token(
 )
 language plpgsql as $$
 declare
-    v_scope text[]; -- the scopes to grant; null if issue_token shall only authenticate the client
-    v_subject_scopes text[];
+    v_subject_scopes text[]; -- the scopes of the subject's agent, or the rule's scopes for the resource; null without either
     v_actor_scopes text[];
     v_client_host text;
     v_resources jsonb;
-    v_target record;
-    v_is_target boolean := false;
+    v_delegated_scopes text[]; -- of these, the scopes that a token for the resource may have; null if the target is unknown
+    v_scope text[]; -- the scopes to grant; null if the target or the scope is refused, so issue_token only authenticates
     -- Nothing reads these two variables. Assigning the functions' results to them is faster than "perform".
     v_ignored_text text;
     v_ignored_boolean boolean;
@@ -82,35 +85,8 @@ begin
                 where allowed.value ->> 'resource' = p_resource
             );
         end if;
-        select target.scopes, array[resource_key(target.resource), resource_key(target.audience_claim)] as keys
-        into v_target
-        from resource_servers as target
-        where
-            target.organization_id = p_organization_id and target.resource = p_resource collate "default"
-            -- Resource servers for clouds such as AWS are left out: their subject is not 'agent', or they have an audience and no
-            -- audience_claim. A cloud reads only "sub", so it would mistake the agent for the subject.
-            and target.subject = 'agent' and (target.audience is null or target.audience_claim is not null);
-        v_is_target := found and v_subject_scopes is not null;
-    end if;
-    if v_is_target then
-        -- The new token gets no scope that an ID-JAG or grant excludes, or that an ancestor for the requested resource does
-        -- not have. The ancestors are the subject's token and the tokens exchanged for it.
-        v_subject_scopes := array(
-            select subject_scopes.scope
-            from unnest(v_subject_scopes) as subject_scopes (scope)
-            where (p_max_scopes is null or subject_scopes.scope = any (p_max_scopes)) and not exists (
-                select 1
-                from jsonb_array_elements(p_ancestors) as ancestor
-                where
-                    -- An ancestor counts as a token for the requested resource if its resource or its aud matches,
-                    -- because the audience of the resource server may have changed since the token was issued. The audience
-                    -- //host belongs to the identifier https://host.
-                    (
-                        resource_key(ancestor.value ->> 'resource') = any (v_target.keys)
-                        or resource_key(regexp_replace(ancestor.value ->> 'aud', '^//', 'https://')) = any (v_target.keys)
-                    )
-                    and subject_scopes.scope <> all (string_to_array(ancestor.value ->> 'scope', ' '))
-            )
+        v_delegated_scopes := delegated_scopes(
+            p_organization_id, p_resource, v_subject_scopes, p_max_scopes, p_ancestors
         );
         if p_scope is null then
             -- If no scope is requested, the token gets the scopes that agent, subject and resource have in common, in the agent's
@@ -119,17 +95,17 @@ begin
             v_scope := nullif(array(
                 select actor_scopes.scope
                 from unnest(v_actor_scopes) with ordinality as actor_scopes (scope, ordinal)
-                where actor_scopes.scope = any (v_subject_scopes) and actor_scopes.scope = any (v_target.scopes)
+                where actor_scopes.scope = any (v_delegated_scopes)
                 order by actor_scopes.ordinal
             ), '{}');
-        elsif p_scope <@ v_subject_scopes then
+        elsif p_scope <@ v_delegated_scopes then
             v_scope := p_scope;
         end if;
     end if;
     -- issue_token authenticates the client even if the request is refused, because only an authentic client learns the reason. If
     -- there is a refusal, the caller ignores is_target_known. p_own_scopes is unused, because p_resource is never null.
     select
-        issued.is_target_known and v_is_target,
+        issued.is_target_known and v_delegated_scopes is not null,
         issued.is_proof_missing or (p_is_bound and not p_has_proof),
         issued.scope, issued.quotas, issued.exhausted, issued.audience, issued.token_ttl, issued.subject
     into is_target_known, is_proof_missing, scope, quotas, exhausted, audience, token_ttl, subject

@@ -66,7 +66,7 @@ CONDITION_IN_FUNCTION = re.compile(r"(\w+\.)?organization_id = p_organization_id
 CALLERS = [name for name in NAMES if any(f"{file.stem}(" in load_sql(name) for file in OF_AN_ORGANIZATION)]
 """Statements that call our functions."""
 
-READ_ONLY = ("oauth/chain_refusal",)
+READ_ONLY = ("oauth/chain_refusal", "oauth/delegated_scopes")
 """Callers of functions that change nothing."""
 
 WITHOUT_ROWS = ("enter_organization", "lock_quotas", "take_slot")

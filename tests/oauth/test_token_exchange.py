@@ -435,7 +435,7 @@ def test_a_scope_is_the_actors_and_the_subjects(
 
 @pytest.mark.parametrize("spelling", ["{}", "{}/", "same audience", "//{}"])
 def test_no_way_back_to_a_resource_is_wider(acme: Company, spelling: str) -> None:
-    first, second = acme.agent("read", "write"), acme.agent("read", "write")
+    first, second = acme.agent("read", "write", "void"), acme.agent("read", "write")
     # Google Cloud treats both as the same.
     said = {"audience": f"//{uuid.uuid4()}.example"} if spelling == "//{}" else {}
     billing = acme.server("read", "write", run_by=first, **said)
@@ -446,7 +446,7 @@ def test_no_way_back_to_a_resource_is_wider(acme: Company, spelling: str) -> Non
         again = acme.server("read", "write", resource=f"{billing}/")
     elif spelling == "same audience":
         again = acme.server("read", "write", audience=billing)
-    other, third = acme.server("read", "write", run_by=second), acme.agent("read", "write")
+    other, third = acme.server("void", run_by=second), acme.agent("read", "write", "void")
     token = acme.token(third, billing, scope="read")
     # To itself, to another one, and from that back.
     assert acme.exchange(first, token, again).json["scope"] == "read"
@@ -455,7 +455,7 @@ def test_no_way_back_to_a_resource_is_wider(acme: Company, spelling: str) -> Non
     back = acme.exchange(second, there, again)
     assert back.json["scope"] == "read"
     assert whole(acme.exchange(second, there, again, scope="read write")) == lacks("an exchanged token")
-    assert [exchanged_token["scope"] for exchanged_token in claims_of(back)["exchanged_from"]] == ["read write", "read"]
+    assert [exchanged_token["scope"] for exchanged_token in claims_of(back)["exchanged_from"]] == ["void", "read"]
 
 
 def test_another_audience_of_a_server_widens_no_token(acme: Company, caplog: pytest.LogCaptureFixture) -> None:
@@ -792,6 +792,9 @@ def test_a_comparison_names_the_side_that_lacks_a_scope(fleet: Fleet, cast: Cast
     [scopes] = [comparison for comparison in best.comparisons if comparison.name == "scopes"]
     assert scopes.actual == "read write; the subject does not have the scope void"
     assert "subject_token of a token exchange" in str(best.note)
+    # The token is for another resource, so its scopes do not limit the new token.
+    fleet.company.change(SCOPES_OF, ["read", "write", "void"], fleet.planner.agent_id)
+    assert compare(token)[fleet.billing] == []
     # The token is not for this agent, was revoked, or is another organization's.
     own = fleet.planner.token()
     assert compare(own)[fleet.billing] == [("audience", f"{ISSUER}/api/v1")]
