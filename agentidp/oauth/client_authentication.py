@@ -205,24 +205,23 @@ def authenticate(
 ) -> tuple[Client, Result]:
     """Authenticate a client by a database statement. Return the authenticated client and the statement's result.
 
-    If authentication by a rule in memory fails, the rule may have been deleted, so the statement runs again with the
+    If authentication by a rule in memory fails, the rule may have been deleted, so the statement runs once more with the
     stored rule that accepts the assertion.
 
     :param run_client_statement: runs the statement, which may also do more, such as count a token. Returns ``None`` if
         authentication failed, or raises ``UniqueViolation`` if the assertion was used before.
     """
-    while True:
-        try:
-            result = run_client_statement(client)
-        except psycopg.errors.UniqueViolation:
-            refuse_client(request, replace(client, refusal=client_assertion.USED_BEFORE), at)
-        if result is not None:
-            return client, result
-        # The stored rules verify the assertion again, because the rule in memory may have been deleted.
-        accepted_client = None if client.verify_again is None else client.verify_again()
-        if accepted_client is None or accepted_client.key_or_rule in (None, client.key_or_rule):
-            refuse_client(request, client, at)
-        client = accepted_client
+    try:
+        result = run_client_statement(client)
+        if result is None and client.verify_again is not None:
+            accepted_client = client.verify_again()
+            if accepted_client.key_or_rule not in (None, client.key_or_rule):
+                client, result = accepted_client, run_client_statement(accepted_client)
+    except psycopg.errors.UniqueViolation:
+        refuse_client(request, replace(client, refusal=client_assertion.USED_BEFORE), at)
+    if result is None:
+        refuse_client(request, client, at)
+    return client, result
 
 
 def refuse_client(request: Request, client: Client, at: datetime) -> NoReturn:

@@ -149,27 +149,28 @@ def count_token_for_subject(
 ) -> CountedToken | None:
     """Verify the subject's token, authenticate the client, and count the new token for the subject.
 
-    If a rule in memory was deleted, a loop tries the stored rules: the loop of this function for delegation rules,
-    which accept the subject's token, and the loop of :func:`client_authentication.authenticate`, which calls this
-    function, for rules of trust, which authenticate the client.
+    If the delegation rule that accepts the subject's token was in memory and has been deleted, the stored rules are
+    tried once. :func:`client_authentication.authenticate` does the same for the rule of trust that authenticates the
+    client.
 
     :param read_subject: verifies the subject's token, or raises :class:`UnacceptableToken`.
     :param refusal_error: the error for a token that is not acceptable. It hides the reason (RFC 8693 section 2.2.2).
     :raises OAuthError: also ``temporarily_unavailable`` with 503 if another issuer's keys cannot be read now.
     """
-    while True:
+    try:
         try:
             return _count_for_subject(token_request, database, client, read_subject)
-        except issuance.SubjectRefused as error:
-            refusal = str(error)
-        if refusal != Reason.DELETED_RULE or not _forget_rules(token_request.services, client):
-            break
-        # The deleted rule was still in memory, so a stored rule may accept the token in the next attempt. The refused
-        # statement has consumed the client's assertion, so the next statement must not consume it again.
+        except issuance.SubjectRefused as refused:
+            if str(refused) != Reason.DELETED_RULE or not _forget_rules(token_request.services, client):
+                raise
+        # The deleted rule was still in memory, so a stored rule may accept the token. The refused statement has
+        # consumed the client's assertion, so the second statement must not consume it again.
         client = replace(client, digest=None, expires_at=None)
-    # The failure is counted but not throttled, so that the senders of tokens cannot lock the agent out.
-    Rejection(client.organization_id, client.agent_id, "subject token", refusal).record(database)
-    raise refusal_error
+        return _count_for_subject(token_request, database, client, read_subject)
+    except issuance.SubjectRefused as refused:
+        # The failure is counted but not throttled, so that the senders of tokens cannot lock the agent out.
+        Rejection(client.organization_id, client.agent_id, "subject token", str(refused)).record(database)
+        raise refusal_error from None
 
 
 def _count_for_subject(
