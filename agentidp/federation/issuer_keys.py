@@ -19,7 +19,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
-from uuid import UUID
 from weakref import WeakValueDictionary
 
 from agentidp.federation.issuer_documents import TIMEOUT, Proxy, Published, fetch_published
@@ -72,11 +71,9 @@ class KeysUnavailable(Exception):
     """The keys with which a token may be verified are not available now. The message is for the operator.
 
     :ivar retry_after: seconds after which the client should repeat the request.
-    :ivar agent_id: the agent of the rule that needs the keys, or ``None``.
     """
 
     issuer = ""
-    agent_id: UUID | None = None
 
     def __init__(self, cause: Cause, reason: str, retry_after: float) -> None:
         super().__init__(reason)

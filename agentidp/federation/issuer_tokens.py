@@ -6,7 +6,9 @@ token, so the length of the compared rules and the number of verified signatures
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import logging
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -16,6 +18,8 @@ from agentidp.federation.issuer_keys import IssuerKeys, KeysUnavailable
 from agentidp.federation.rule import SPIFFE, Rule, TokenClaims, rule_selector, subject_selector
 from agentidp.federation.rule_cache import RuleCache
 from agentidp.federation.rule_checks import MAX_RULE, find_organization_id, list_rule_subjects
+from agentidp.http.errors import OAuthError
+from agentidp.http.request_context import current_context
 from agentidp.jose.assertion import MAX_LENGTH, MAX_SIGNATURES, NOBODYS_KEYS, WRONG_SIGNATURE, find_wrong_time
 from agentidp.jose.jwk import ALGORITHMS, normalize_algorithm
 from agentidp.jose.jws import UnverifiedJwt, parse_jwt
@@ -37,6 +41,8 @@ NO_RULE, NO_MATCH, WRONG_AUDIENCE, UNKNOWN_KEY, TOO_MANY_RULES = REASONS = (
     "too many rules for the token",
 )
 """Reasons for the log why no rule accepts a token, from the least to the most specific."""
+
+logger = logging.getLogger("agentidp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +86,7 @@ class Candidate(NamedTuple):
 
     :param rule: ``None`` if the rule was not read, because the rules before it have too many characters.
     :param agent_id: the agent that has the rule of trust or requests a token by the delegation rule. For a provisioning
-        rule, an id that no agent has.
+        rule, the nil UUID.
     :param row: the database row of a delegation or provisioning rule.
     :param is_in_force: false for a rule that accepts no token, because it has expired or its agent is not active.
     :param resources: the resources of a delegation rule.
@@ -128,12 +134,30 @@ class Verdict:
         return max(reasons, key=lambda reason: (*REASONS, reason).index(reason), default=NO_RULE)
 
 
+class TrustRulesKey(NamedTuple):
+    """The key of an agent's cached rules of trust for the possible issuers of a token."""
+
+    agent_id: UUID
+    issuers: tuple[str, ...]
+
+
+class DelegationRulesKey(NamedTuple):
+    """The key of the cached delegation rules of an agent that has authenticated itself by a credential.
+
+    :param audience: the ``aud`` that tokens must have; ``None`` for the audience of each rule.
+    """
+
+    agent_id: UUID
+    credential: bytes | str | None
+    audience: str | None
+
+
 class IssuerTokens:
     """Reads and verifies tokens of other issuers. Caches rules and keys for this process."""
 
     def __init__(self, keys: IssuerKeys, own_issuer: str) -> None:
         self.keys, self._own_issuer = keys, own_issuer
-        self.rule_cache: RuleCache[Any, Candidate] = RuleCache()
+        self.rule_cache: RuleCache[TrustRulesKey | DelegationRulesKey, Candidate] = RuleCache()
         self._parsed_rules: RuleCache[str, Rule] = RuleCache()
 
     def read_token(
@@ -177,17 +201,18 @@ class IssuerTokens:
 
         :param tries_every_agent: whether rules of other agents are tried after a rule has accepted.
         :param is_last: whether the caller tries no further rules. A last failure must take as long as all failures.
-        :raises KeysUnavailable: no rule accepts the token, but keys are missing with which a rule might accept it.
+        :raises OAuthError: ``temporarily_unavailable`` with 503 if no rule accepts the token, but keys are missing with
+            which a rule might accept it. Nothing is counted or throttled.
         """
         verdict = Verdict()
-        keys_error: KeysUnavailable | None = None
+        missing_keys: tuple[KeysUnavailable, UUID] | None = None
         for candidate in candidates:
             if candidate.agent_id in [accepting_candidate.agent_id for accepting_candidate in verdict.accepting]:
                 continue
             try:
                 candidate_refusal = self._find_candidate_refusal(token, candidate, at, organization_id)
             except KeysUnavailable as error:
-                keys_error, error.agent_id = error, candidate.agent_id
+                missing_keys = error, candidate.agent_id
                 continue
             if candidate_refusal is not None:
                 verdict.refusals.append((candidate.agent_id, candidate_refusal))
@@ -195,11 +220,45 @@ class IssuerTokens:
             verdict.accepting.append(candidate)
             if not tries_every_agent:
                 break
-        if not verdict.accepting and keys_error is not None:
-            raise keys_error
+        if not verdict.accepting and missing_keys is not None:
+            raise _report_missing_keys(organization_id, *missing_keys)
         if not verdict.accepting and is_last and not token.jwt.tried:
             token.jwt.is_signed_by(NOBODYS_KEYS[normalize_algorithm(token.jwt.alg)])
         return verdict
+
+    def verify_by_remembered_rules(
+        self,
+        token: IssuerToken,
+        at: datetime,
+        *,
+        organization_id: str,
+        key: TrustRulesKey | DelegationRulesKey,
+        read_rules: Callable[[], list[Candidate]],
+        is_preferred: Callable[[Candidate], bool] = lambda _: True,
+    ) -> tuple[Verdict, bool]:
+        """Verify a token by the rules in memory or, if none of them accepts the token, by the stored rules.
+
+        :param key: the key of the rules in memory.
+        :param read_rules: returns the stored rules, the oldest first.
+        :param is_preferred: whether a rule is tried before the others. Only preferred rules are tried from memory.
+        :returns: the verdict, and whether only rules in memory were tried.
+        :raises OAuthError: as in :meth:`verify_token`.
+        """
+        stored_rules: list[Candidate] = []
+
+        def list_candidates() -> Iterator[Candidate]:
+            remembered_rules = [rule for rule in self.rule_cache.get(organization_id, key) if is_preferred(rule)]
+            yield from remembered_rules
+            stored_rules.extend(read_rules())
+            other_rules = [rule for rule in stored_rules if rule not in remembered_rules]
+            yield from sorted(other_rules, key=lambda rule: not is_preferred(rule))
+
+        verdict = self.verify_token(token, list_candidates(), at, organization_id=organization_id)
+        if verdict.accepting and stored_rules:
+            # Rules are remembered only for an accepted token, so that rejected tokens cannot fill the memory.
+            character_count = len(repr(key)) + sum(rule.character_count for rule in stored_rules)
+            self.rule_cache.put(organization_id, key, stored_rules, characters=character_count)
+        return verdict, not stored_rules
 
     def _find_candidate_refusal(
         self, token: IssuerToken, candidate: Candidate, at: datetime, organization_id: str
@@ -228,3 +287,19 @@ class IssuerTokens:
         if rule.inline_keys is not None:
             return rule.inline_keys.find_keys(kid, alg)
         return self.keys.find_keys(rule.key_source, kid, alg, organization_id=organization_id)
+
+
+def _report_missing_keys(organization_id: str, error: KeysUnavailable, agent_id: UUID) -> OAuthError:
+    """Log that a token cannot be judged, and return the error for its sender. *agent_id* is that of the rule."""
+    agent_label = str(agent_id) if agent_id.int != 0 else None
+    context = current_context()
+    # The log line of the whole request also shows these two ids.
+    context.organization_id, context.agent_id = organization_id, agent_label
+    log_fields = {"organization": organization_id, "agent": agent_label, "issuer": error.issuer, "reason": str(error)}
+    logger.warning("token not judged", extra={"fields": log_fields})
+    return OAuthError(
+        "temporarily_unavailable",
+        "the keys of the token's issuer cannot be read now; try again",
+        status=503,
+        headers={"Retry-After": str(math.ceil(error.retry_after))},
+    )

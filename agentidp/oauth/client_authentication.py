@@ -205,8 +205,8 @@ def authenticate(
 ) -> tuple[Client, Result]:
     """Authenticate a client by a database statement. Return the authenticated client and the statement's result.
 
-    If authentication by a rule in memory fails, the rule may have been deleted, so the statement runs once more with the
-    stored rule that accepts the assertion.
+    If authentication by a rule in memory fails, the rule may have been deleted, so the statement runs once more with
+    the stored rule that accepts the assertion.
 
     :param run_client_statement: runs the statement, which may also do more, such as count a token. Returns ``None`` if
         authentication failed, or raises ``UniqueViolation`` if the assertion was used before.

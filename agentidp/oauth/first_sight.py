@@ -54,7 +54,7 @@ def match_provisioning_rule(
     client = replace(unknown_client, organization_id=organization_id, agent_id=UNKNOWN_AGENT, refusal=NO_AGENT_YET)
     parse_rule = services.issuer_tokens.parse_rule
     candidates = [Candidate(row.trust and parse_rule(organization_id, row.trust), UNKNOWN_AGENT, row) for row in rows]
-    verdict = federated_token.try_rules(services, token, candidates, client, at)
+    verdict = services.issuer_tokens.verify_token(token, candidates, at, organization_id=organization_id)
     if not verdict.accepting or not isinstance(token.claims.get("sub"), str):
         return unknown_client
     rule_row = verdict.accepting[0].row

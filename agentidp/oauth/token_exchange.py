@@ -19,11 +19,11 @@ from agentidp.caller.token_verification import verify_token
 from agentidp.counting import Rejection
 from agentidp.db.organization import OrganizationDatabase
 from agentidp.db.sql import Call
-from agentidp.federation.issuer_tokens import Candidate, IssuerToken
+from agentidp.federation.issuer_tokens import Candidate, DelegationRulesKey, IssuerToken
 from agentidp.http.errors import OAuthError
 from agentidp.jose.access_token import AccessToken, Ancestor, Delegation, TokenRefused
 from agentidp.jose.dpop import Proof
-from agentidp.oauth import client_authentication, federated_token, issuance
+from agentidp.oauth import client_authentication, issuance
 from agentidp.oauth.client import Client
 from agentidp.oauth.issuance import ISSUED_TOKEN_TYPE, CountedToken, IssuanceCall, TokenRequest
 from agentidp.services import Services
@@ -190,15 +190,11 @@ def _count_for_subject(
     return replace(counted_token, delegation=subject.delegation, ends_at=subject.ends_at)
 
 
-def _build_memory_key(client: Client, audience: str | None) -> tuple[Any, ...]:
-    return (*client.credential, audience)
-
-
 def _forget_rules(services: Services, client: Client) -> bool:
     """Remove the delegation rules for a client from memory, and return whether memory had any."""
     # A key of the cache contains an audience: None for rules for subject tokens, our issuer for rules for ID-JAGs.
     rule_cache, issuer = services.issuer_tokens.rule_cache, services.settings.issuer
-    memory_keys = [_build_memory_key(client, audience) for audience in (None, issuer)]
+    memory_keys = [DelegationRulesKey(*client.credential, audience) for audience in (None, issuer)]
     return True in [rule_cache.forget(client.organization_id, memory_key) for memory_key in memory_keys]
 
 
@@ -250,7 +246,7 @@ def read_issuer_subject(
     claims = token.claims
     if refusal := find_subject_refusal(claims, client.agent_id, token_request.services.settings.issuer):
         raise UnacceptableToken(refusal)
-    subject_id = (rule_row.trust["issuer"], claims["sub"])
+    subject_id = (rule_row.issuer, claims["sub"])
     delegation = Delegation((client.agent_id,), (), None, subject_id, rule_row.delegation_rule_id)
     return Subject(delegation, int(claims["exp"]), "cnf" in claims)
 
@@ -260,12 +256,11 @@ def _find_accepting_rule(token_request: TokenRequest, token: IssuerToken, client
 
     The statement that issues the token checks that the rule still exists.
     """
-    verdict, _ = federated_token.try_remembered_rules(
-        token_request.services,
+    verdict, _ = token_request.services.issuer_tokens.verify_by_remembered_rules(
         token,
-        client,
         token_request.at,
-        key=_build_memory_key(client, audience),
+        organization_id=client.organization_id,
+        key=DelegationRulesKey(*client.credential, audience),
         read_rules=lambda: _read_rules(token_request, client, audience),
         is_preferred=lambda candidate: token_request.resource in candidate.resources,
     )
@@ -278,18 +273,16 @@ def _read_rules(token_request: TokenRequest, client: Client, audience: str | Non
     # The statement returns rules only for an authentic client, because effects such as requests for keys would reveal
     # the rules.
     rule_rows = token_request.services.database.of(client.organization_id, token_request.at).fetch(
-        "oauth/rules_for_actor",
+        "oauth/delegation_rules",
         agent_id=client.agent_id,
+        audience=audience,
         secret_hash=client.secret_hash,
         key_or_rule=client.key_or_rule,
     )
-    # If a rule has no audience, the token's aud must be the id of the acting agent.
-    audience_member = {} if audience is None else {"audience": audience}
-    rule_texts = [json.dumps({"audience": str(client.agent_id)} | row.trust | audience_member) for row in rule_rows]
     parse_rule = token_request.services.issuer_tokens.parse_rule
     return [
-        Candidate(parse_rule(client.organization_id, rule_text), client.agent_id, row, resources=row.resources)
-        for rule_text, row in zip(rule_texts, rule_rows, strict=True)
+        Candidate(parse_rule(client.organization_id, row.trust), client.agent_id, row, resources=row.resources)
+        for row in rule_rows
     ]
 
 
