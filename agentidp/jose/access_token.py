@@ -30,7 +30,7 @@ MAX_ACTORS = 4
 MAX_DELEGATION = 5_000
 """Maximum number of characters of a :class:`Delegation`'s claims, as JSON."""
 
-AGENT, ORGANIZATION_AGENT = SUBJECTS = ("agent", "organization-agent")
+AGENT, ORGANIZATION_AGENT = SUBJECT_FORMS = ("agent", "organization-agent")
 """The two forms of ``sub``: the agent's id, or the ids of the organization and the agent. Clouds grant access by
 ``sub``. Therefore no client can influence ``sub``, and no id is used a second time."""
 
@@ -195,7 +195,7 @@ def sign_access_token(
     at: datetime,
     ttl: int,
     jkt: str | None = None,
-    subject: str = AGENT,
+    subject_form: str = AGENT,
     delegation: Delegation | None = None,
     resource: str | None = None,
 ) -> str:
@@ -204,13 +204,13 @@ def sign_access_token(
     :param at: becomes ``iat``, in whole seconds.
     :param ttl: seconds until ``exp``.
     :param scope: space-separated. An empty scope is omitted from the token (RFC 6749 appendix A.4).
-    :param subject: one of ``SUBJECTS``; ignored if there is a *delegation*.
+    :param subject_form: one of ``SUBJECT_FORMS``; ignored if there is a *delegation*.
     :param resource: the identifier of the resource server; ``None`` if this identifier is the *audience*.
     """
     issued_at, client_id = int(at.timestamp()), str(agent_id)
     claims: dict[str, Any] = {
         "iss": issuer,
-        "sub": _build_subjects(organization_id, client_id)[subject],
+        "sub": _build_subjects(organization_id, client_id)[subject_form],
         "client_id": client_id,
         "aud": audience,
         "exp": issued_at + ttl,

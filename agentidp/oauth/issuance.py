@@ -79,7 +79,7 @@ class CountedToken:
     :param quotas: the quotas of the agent and of its organization, before this token.
     :param audience: the ``aud`` of the resource server; ``None`` if its identifier is the ``aud``.
     :param token_ttl: seconds until the token expires; ``None`` for the time in the settings.
-    :param subject_form: the form of ``sub``, one of ``SUBJECTS``.
+    :param subject_form: the form of ``sub``, one of ``SUBJECT_FORMS``.
     :param row: the row that the statement has returned.
     :param delegation: the subject for whom the client acts; ``None`` if the client acts for itself.
     :param ends_at: latest expiry of the token, in seconds since the epoch; ``None`` for no limit.
@@ -229,7 +229,7 @@ def check_issuance(client: Client, call: IssuanceCall, rows: Rows, *, at: dateti
         quotas=quota_windows.read_quotas(token_row.quotas),
         audience=token_row.audience,
         token_ttl=token_row.token_ttl,
-        subject_form=token_row.subject or AGENT,
+        subject_form=token_row.subject_form or AGENT,
         row=token_row,
     )
 
@@ -276,7 +276,7 @@ def build_token_response(
         at=at,
         ttl=lifetime_seconds,
         jkt=jkt,
-        subject=counted_token.subject_form,
+        subject_form=counted_token.subject_form,
         delegation=counted_token.delegation,
     )
     response_body: dict[str, Any] = {

@@ -22,7 +22,7 @@ from agentidp.http.resource_identifier import (
     RESOURCE_IDENTIFIER,
     owned_name,
 )
-from agentidp.jose.access_token import AGENT, SUBJECTS
+from agentidp.jose.access_token import AGENT, SUBJECT_FORMS
 from agentidp.registry.agents import refuse_unknown_agent
 from agentidp.registry.resource_identifiers import ResourceTaken, claim_identifier
 from agentidp.scopes import SCOPES
@@ -74,7 +74,7 @@ class ResourceServerFields(ma.Schema):
         nothing="the same as tokens for this API",
     )
     subject = schemas.Choice(
-        SUBJECTS,
+        SUBJECT_FORMS,
         load_default=AGENT,
         description="The `sub` of tokens, which is the agent's id for `agent`, and "
         "`org:{organizationId}:agent:{agentId}` for `organization-agent`",

@@ -17,7 +17,7 @@
 --
 -- max-pages-read: 500, because one call in 16 deletes up to 64 expired identifiers, each by its primary key
 select
-    is_target_known, is_proof_missing, scope, quotas, exhausted, audience, token_ttl, subject, refusal,
+    is_target_known, is_proof_missing, scope, quotas, exhausted, audience, token_ttl, subject as subject_form, refusal,
     resource, issuer, delegation_rule_id, subject_encrypted, ends_at
 from redeem_grant(
     -- Citus runs the function on the worker with the organization's rows only if the argument has the collation "C", like the

@@ -24,7 +24,7 @@
 --
 -- max-pages-read: 500, because one call in 16 deletes up to 64 expired identifiers, each by its primary key
 -- example: refusal=null
-select is_target_known, is_proof_missing, scope, quotas, exhausted, audience, token_ttl, subject, refusal
+select is_target_known, is_proof_missing, scope, quotas, exhausted, audience, token_ttl, subject as subject_form, refusal
 from exchange_token(
     -- Citus runs the function on the worker with the organization's rows only if the argument has the collation "C", like the
     -- column organization_id.

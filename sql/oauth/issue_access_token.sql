@@ -6,8 +6,8 @@
 -- a requested scope for the resource, or a quota refuses the token;
 -- quotas: the quotas that apply, as in the column quotas of the function apply_quotas; exhausted: the holder and the window of
 -- the exhausted quota, separated by a space; both null if there is none;
--- audience, token_ttl and subject: the settings of the resource server; null for our own API, and for each setting that the
--- resource server does not have.
+-- audience, token_ttl and subject_form (the form of sub): the settings of the resource server; null for our own API, and for each
+-- setting that the resource server does not have.
 --
 -- Parameters: organization_id; agent_id; at (timestamptz); day and hour: of "at" in UTC;
 -- secret_hash: null if a key or a rule of trust has verified the client's token;
@@ -25,7 +25,7 @@
 -- durable: false lets the commit be acknowledged before it is on disk.
 --
 -- max-pages-read: 500, because one call in 16 deletes up to 64 expired identifiers, each by its primary key
-select is_target_known, is_proof_missing, scope, quotas, exhausted, audience, token_ttl, subject
+select is_target_known, is_proof_missing, scope, quotas, exhausted, audience, token_ttl, subject as subject_form
 from issue_token(
     -- Citus runs the function on the worker with the organization's rows only if the argument has the collation "C", like the
     -- column organization_id.

@@ -27,7 +27,7 @@ from google.auth.transport.requests import Request
 
 from agentidp.clock import utc_now
 from agentidp.jose import key_rotation
-from agentidp.jose.access_token import SUBJECTS, SigningKey, sign_access_token
+from agentidp.jose.access_token import SUBJECT_FORMS, SigningKey, sign_access_token
 from agentidp.services import Services
 from tests.conftest import _fresh_database, settings_for
 from tests.factories import (
@@ -240,12 +240,12 @@ def test_the_safe_wildcards_of_the_guide_are_of_one_organization_and_the_others_
             jti="1",
             at=utc_now(),
             ttl=60,
-            subject=word,
+            subject_form=word,
         )
         return str(jwt.decode(token, options={"verify_signature": False})["sub"])
 
     ours = subject(organization, "organization-agent")
-    theirs = [subject("org-0a1bffff-0000-4000-8000-000000000001", word) for word in SUBJECTS]
+    theirs = [subject("org-0a1bffff-0000-4000-8000-000000000001", word) for word in SUBJECT_FORMS]
     patterns = [*re.findall(r"`([^` ]*\*)`", safe), *(f"{one}*" for one in re.findall(r"startsWith\('(.*?)'\)", safe))]
     assert len(patterns) == 3
     for pattern in patterns:

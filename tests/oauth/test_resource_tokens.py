@@ -218,7 +218,7 @@ def test_a_token_with_a_former_audience_is_inactive(client: FlaskClient, cast: C
 
 
 def test_our_own_api_takes_no_subject_of_the_other_form(client: FlaskClient, cast: Cast) -> None:
-    assert client.get("/api/v1/agents", headers=cast.acme.bearer(subject="organization-agent")).status_code == 401
+    assert client.get("/api/v1/agents", headers=cast.acme.bearer(subject_form="organization-agent")).status_code == 401
 
 
 @pytest.mark.parametrize(
