@@ -21,7 +21,7 @@ class Client:
     | state | members that are set |
     |---|---|
     | has a secret, not yet verified | ``secret_hash`` |
-    | own key has verified the assertion | ``key_or_rule``, ``digest`` and ``expires_at`` |
+    | own key has verified the assertion | ``key_or_rule``, ``assertion_digest`` and ``digest_expires_at`` |
     | rule has accepted another issuer's token | ``key_or_rule``; ``verify_again`` if the rule was in memory |
     | public client without a credential | ``key_or_rule``, which is ``PUBLIC`` |
     | refused | ``refusal`` |
@@ -36,8 +36,8 @@ class Client:
     :param client_id: the ``client_id`` as it was sent, valid or not, by which failures are throttled.
     :param is_remembered: whether the client's organization was read from memory instead of the database.
     :param key_or_rule: the key (alone in a JSON array) or rule of trust (a JSON object) that verified the assertion.
-    :param digest: the digest of the assertion's ``jti``, which the statement that issues the token consumes.
-    :param expires_at: the time until which the digest is stored.
+    :param assertion_digest: the digest of the assertion's ``jti``, which the statement that issues the token consumes.
+    :param digest_expires_at: the time until which this digest is stored.
     :param is_federated: whether the assertion is a token of another issuer.
     :param refusal: the logged reason why the assertion is refused.
     :param new_subject: the row of the accepting provisioning rule, and the token of the subject that has no agent yet.
@@ -50,8 +50,8 @@ class Client:
     client_id: str = ""
     is_remembered: bool = False
     key_or_rule: str | None = None
-    digest: bytes | None = None
-    expires_at: datetime | None = None
+    assertion_digest: bytes | None = None
+    digest_expires_at: datetime | None = None
     is_federated: bool = False
     refusal: str | None = None
     new_subject: tuple[Any, IssuerToken] | None = None

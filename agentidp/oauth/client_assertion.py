@@ -89,8 +89,8 @@ def _add_verified_key(client: Client, jwk_json: str, claims: dict[str, Any]) -> 
     return replace(
         client,
         key_or_rule=jwk_json,
-        digest=hashlib.sha256(json.dumps([str(client.agent_id), claims["jti"]]).encode()).digest(),
-        expires_at=compute_use_expiry(claims),
+        assertion_digest=hashlib.sha256(json.dumps([str(client.agent_id), claims["jti"]]).encode()).digest(),
+        digest_expires_at=compute_use_expiry(claims),
     )
 
 

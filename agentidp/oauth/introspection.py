@@ -180,12 +180,12 @@ def inspect_token(request: Request, unverified_token: str, client: Client, at: d
             "agent_id": client.agent_id,
             "secret_hash": client.secret_hash,
             "key_or_rule": client.key_or_rule,
-            "digest": client.digest,
-            "expires_at": client.expires_at,
+            "digest": client.assertion_digest,
+            "expires_at": client.digest_expires_at,
         }
         call = Call("oauth/introspect_token", credential_parameters | token_parameters)
-        # The statement records the use of an assertion, which has a digest. A crash must not lose this record.
-        [client_rows] = database.run(call, durable=client.digest is not None)
+        # The statement records the use of an assertion. A crash must not lose this record.
+        [client_rows] = database.run(call, durable=client.assertion_digest is not None)
         return client_rows[0] if client_rows else None
 
     client, client_row = client_authentication.authenticate(request, client, at, authenticate_and_inspect)

@@ -165,7 +165,7 @@ def count_token_for_subject(
                 raise
         # The deleted rule was still in memory, so a stored rule may accept the token. The refused statement has
         # consumed the client's assertion, so the second statement must not consume it again.
-        client = replace(client, digest=None, expires_at=None)
+        client = replace(client, assertion_digest=None, digest_expires_at=None)
         return _count_for_subject(token_request, database, client, read_subject)
     except issuance.SubjectRefused as refused:
         # The failure is counted but not throttled, so that the senders of tokens cannot lock the agent out.
