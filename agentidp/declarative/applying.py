@@ -238,7 +238,7 @@ def read_current_content(transaction: Transaction) -> dict[str, Any]:
     for quota in transaction.fetch("quotas/list_quotas"):
         quotas_by_agent.setdefault(quota.agent_id, {})[quota.quota_window] = quotas.represent_settings(quota)
     rules_by_agent: dict[UUID, list[dict[str, Any]]] = {}
-    for rule_row in transaction.fetch("oauth/list_rules", agent_id=None):
+    for rule_row in transaction.fetch("oauth/list_rules_of_trust", agent_id=None):
         rules_by_agent.setdefault(rule_row.agent_id, []).append(rule_row.trust)
     for agent_rules in rules_by_agent.values():
         agent_rules.sort(key=partial(json.dumps, sort_keys=True))

@@ -216,7 +216,7 @@ class _Comparer:
                 rule_row.agent_id,
                 rule_row.credential_id,
             )
-            for rule_row in self.database.fetch("oauth/organization_rules", agent_id=agent_id, max_rules=MAX_RULES)
+            for rule_row in self.database.fetch("oauth/valid_rules_of_trust", agent_id=agent_id, max_rules=MAX_RULES)
         ]
         is_token_for_organization = self.token.organization_id == self.database.organization_id
         accepting_agent_ids = {result.agent_id for result in rule_results if result.is_accepted}

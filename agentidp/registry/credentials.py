@@ -353,7 +353,7 @@ def check_trust(
 
 def replace_rules(transaction: Transaction, agent_id: UUID, rules: list[dict[str, Any]]) -> None:
     """Replace an agent's rules of trust by checked rules. A rule that the agent already has keeps its credential."""
-    credential_rows = transaction.fetch("oauth/list_rules", agent_id=agent_id)
+    credential_rows = transaction.fetch("oauth/list_rules_of_trust", agent_id=agent_id)
     for credential_row in credential_rows:
         if credential_row.trust not in rules:
             end_credential(transaction, agent_id, credential_row.credential_id)
