@@ -169,6 +169,7 @@ def record_issuance(
     :param subject_use: the call that consumes the subject's token, and the error if that token was used before.
     :returns: ``None`` if authentication failed.
     :raises psycopg.errors.UniqueViolation: authentication failed, because the assertion was used before.
+        :func:`agentidp.oauth.client_authentication.authenticate` counts the failure and refuses the client.
     :raises OAuthError: an error of :func:`check_issuance`, or the proof was used before. The description of
         ``invalid_scope`` names the missing scopes.
     """

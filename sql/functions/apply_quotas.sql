@@ -18,8 +18,9 @@
 -- day, because a day has ended or the clocks of two servers differ. The stored sum, like the counters, is read only under the
 -- lock. Otherwise, a transaction that waits for the lock could miss tokens that are issued on another day meanwhile.
 --
--- The caller shares the organization's issuance lock, which lock_quotas takes alone, so no quota changes meanwhile. The statement
--- database/configure_connection sets the isolation level read committed.
+-- The caller (issue_token) shares the organization's issuance lock. A transaction that changes quotas takes this lock exclusively
+-- (lock_quotas), so no quota changes meanwhile. The statement database/configure_connection sets the isolation level read
+-- committed.
 --
 -- Returns one row. quotas: seven words per holder that has quotas: "agent" or "organization"; the quotas per hour, day and month,
 -- negative if not enforced; and the tokens left in each quota before this token. A word is "-" if the holder has no such quota.
@@ -55,9 +56,9 @@ declare
     v_holder_id uuid;
     v_key integer;
     v_is_exclusive boolean;
-    v_other_days bigint;
-    v_in_hour bigint;
-    v_on_day bigint;
+    v_tokens_on_other_days bigint;
+    v_tokens_in_hour bigint;
+    v_tokens_on_day bigint;
     v_left bigint[];
     v_rank integer;
     v_max_rank integer := 0;
@@ -90,10 +91,10 @@ begin
                 end if;
                 if v_quotas[3] is not null then
                     if v_is_exclusive then
-                        v_other_days := sum_other_days(p_organization_id, v_holder_id, p_day);
+                        v_tokens_on_other_days := sum_other_days(p_organization_id, v_holder_id, p_day);
                     else
                         select other_days
-                        into v_other_days
+                        into v_tokens_on_other_days
                         from quotas
                         where
                             organization_id = p_organization_id and agent_id = v_holder_id
@@ -107,21 +108,22 @@ begin
                 end if;
                 if v_lock = 17 then
                     select coalesce(sum(tokens_by_hour[p_hour + 1]), 0), coalesce(sum(tokens), 0)::bigint
-                    into v_in_hour, v_on_day
+                    into v_tokens_in_hour, v_tokens_on_day
                     from agent_usage_daily
                     where organization_id = p_organization_id and day = p_day and agent_id = p_agent_id;
                 else
                     select coalesce(sum(tokens_by_hour[p_hour + 1]), 0), coalesce(sum(tokens), 0)::bigint
-                    into v_in_hour, v_on_day
+                    into v_tokens_in_hour, v_tokens_on_day
                     from usage_daily
                     where organization_id = p_organization_id and day = p_day;
                 end if;
                 v_left := array[
-                    abs(v_quotas[1]) - v_in_hour,
-                    abs(v_quotas[2]) - v_on_day,
-                    abs(v_quotas[3]) - v_on_day - v_other_days
+                    abs(v_quotas[1]) - v_tokens_in_hour,
+                    abs(v_quotas[2]) - v_tokens_on_day,
+                    abs(v_quotas[3]) - v_tokens_on_day - v_tokens_on_other_days
                 ];
-                -- Far from the limits, no further attempt is needed. v_left has null for a missing quota, which is ignored.
+                -- Far from all limits, no further attempt is needed. A missing quota is null in v_left, so the comparison is then
+                -- null instead of true.
                 exit attempts when (v_margin < all (v_left)) is not false;
                 -- An enforced quota without tokens left ranks above any other quota. A longer window ranks above a shorter window:
                 -- ranks 1 and 4 are for the hour, 2 and 5 for the day, 3 and 6 for the month.
@@ -135,6 +137,7 @@ begin
                     else 0
                 end;
                 -- A refusal (rank 4 to 6) needs no exclusive lock, because counters never decrease, so the quota stays exhausted.
+                -- If the agent's quota has refused (v_max_rank), the organization's quotas need no exact figures.
                 if not v_is_exclusive and v_rank < 4 and v_max_rank < 4 then
                     raise exception 'near the limit' using errcode = 'QUOTA';
                 end if;

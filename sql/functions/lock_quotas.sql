@@ -1,7 +1,8 @@
 -- Takes an organization's issuance lock (16): waits until no token of the organization is being issued, and blocks new tokens until
 -- this transaction ends, because the organization's quotas are about to change, or an agent or its tokens are about to end. Each
--- transaction that issues a token shares the lock (issue_token). Call the function before the transaction locks any row, because
--- a transaction that issues a token may wait for that row. Returns true. docs/contributing/function.md lists the locks.
+-- transaction that issues a token shares the lock (issue_token) before it takes the locks of quotas (17 and 18). Call the function
+-- before the transaction locks any row, because a transaction that issues a token may wait for that row. Returns true.
+-- docs/contributing/function.md lists the locks.
 -- Parameters: p_organization_id; p_timeout: the maximum wait for a lock, with its unit. New tokens wait as long as this
 -- transaction waits, so the timeout must be short.
 create or replace function lock_quotas(
