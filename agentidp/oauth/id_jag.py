@@ -25,7 +25,7 @@ from agentidp.jose.jws import MAX_JTI_LENGTH
 from agentidp.oauth import client_authentication, token_exchange
 from agentidp.oauth.client import Client
 from agentidp.oauth.issuance import CountedToken, SubjectRefused, TokenRequest
-from agentidp.oauth.token_exchange import Subject, UnacceptableToken
+from agentidp.oauth.token_exchange import Subject
 
 TYPE = "oauth-id-jag+jwt"
 PROFILE = "urn:ietf:params:oauth:grant-profile:id-jag"
@@ -67,7 +67,7 @@ def count_token_by_id_jag(
         # An ID-JAG names the agent in client_id, and its aud must be our issuer.
         subject = token_exchange.read_issuer_subject(token_request, id_jag, client, audience=own_issuer)
         if refusal := find_id_jag_refusal(id_jag.claims, client, token_request.proof):
-            raise UnacceptableToken(refusal)
+            raise SubjectRefused(refusal)
         id_jag_use = build_consumption_call(id_jag.claims), SubjectRefused(Reason.USED)
         max_scopes = id_jag.claims["scope"].split() if "scope" in id_jag.claims else None
         return replace(subject, max_scopes=max_scopes, use=id_jag_use)

@@ -67,7 +67,7 @@ class TokenRequest(NamedTuple):
 
 
 class SubjectRefused(Exception):
-    """The client is authentic, but may not act for the subject of an exchange. The message is the logged reason."""
+    """The client may not act for the subject of an exchange. The message is the logged reason."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,10 @@
 The client is the actor. The subject's token is our token for the client, whose subject is an agent, or another issuer's
 token that a delegation rule of the organization accepts. ``sql/functions/exchange_token.sql`` decides what depends on
 the database, in the transaction that counts the token.
+
+:class:`SubjectRefused` has the reason why a token is refused. If Python finds the reason, the statement gets it,
+authenticates the client, and returns the reason. If authentication fails, ``count_token_…`` returns ``None``, and the
+reason is neither logged nor counted.
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ from agentidp.jose.access_token import AccessToken, Ancestor, Delegation, TokenR
 from agentidp.jose.dpop import Proof
 from agentidp.oauth import client_authentication, issuance
 from agentidp.oauth.client import Client
-from agentidp.oauth.issuance import ISSUED_TOKEN_TYPE, CountedToken, IssuanceCall, TokenRequest
+from agentidp.oauth.issuance import ISSUED_TOKEN_TYPE, CountedToken, IssuanceCall, SubjectRefused, TokenRequest
 from agentidp.services import Services
 
 TYPES = (ISSUED_TOKEN_TYPE, "urn:ietf:params:oauth:token-type:id_token", "urn:ietf:params:oauth:token-type:jwt")
@@ -93,10 +97,6 @@ class ExchangeCall(IssuanceCall):
     has_subject = True
 
 
-class UnacceptableToken(Exception):
-    """The subject's or actor's token is not acceptable. The message is the logged reason."""
-
-
 def check_form(form: dict[str, str], resource: str | None) -> None:
     """Check the form of a token exchange except its tokens (RFC 8693 section 2.1).
 
@@ -129,7 +129,7 @@ def count_token_by_exchange(
             return _read_our_subject(form["subject_token"], client)
         issuer_token = token_request.services.issuer_tokens.read_token(form["subject_token"])
         if issuer_token is None:
-            raise UnacceptableToken(Reason.UNREADABLE)
+            raise SubjectRefused(Reason.UNREADABLE)
         return read_issuer_subject(token_request, issuer_token, client)
 
     refusal_error = OAuthError(
@@ -153,21 +153,21 @@ def count_token_for_subject(
     tried once. :func:`client_authentication.authenticate` does the same for the rule of trust that authenticates the
     client.
 
-    :param read_subject: verifies the subject's token, or raises :class:`UnacceptableToken`.
+    :param read_subject: verifies the subject's token, or raises :class:`SubjectRefused`.
     :param refusal_error: the error for a token that is not acceptable. It hides the reason (RFC 8693 section 2.2.2).
     :raises OAuthError: also ``temporarily_unavailable`` with 503 if another issuer's keys cannot be read now.
     """
     try:
         try:
             return _count_for_subject(token_request, database, client, read_subject)
-        except issuance.SubjectRefused as refused:
+        except SubjectRefused as refused:
             if str(refused) != Reason.DELETED_RULE or not _forget_rules(token_request.services, client):
                 raise
         # The deleted rule was still in memory, so a stored rule may accept the token. The refused statement has
         # consumed the client's assertion, so the second statement must not consume it again.
         client = replace(client, assertion_digest=None, digest_expires_at=None)
         return _count_for_subject(token_request, database, client, read_subject)
-    except issuance.SubjectRefused as refused:
+    except SubjectRefused as refused:
         # The failure is counted but not throttled, so that the senders of tokens cannot lock the agent out.
         Rejection(client.organization_id, client.agent_id, "subject token", str(refused)).record(database)
         raise refusal_error from None
@@ -179,8 +179,8 @@ def _count_for_subject(
     subject, refusal = None, None
     try:
         subject = _check_subject(token_request, read_subject(), client)
-    except UnacceptableToken as error:
-        # The statement raises SubjectRefused with this reason, but only if the client is authentic.
+    except SubjectRefused as error:
+        # The statement returns this reason for an authentic client, and record_issuance() raises the exception again.
         refusal = str(error)
     exchange_call = build_exchange_call(issuance.build_request_call(token_request, client), subject, refusal)
     subject_use = subject.use if subject else None
@@ -201,16 +201,16 @@ def _forget_rules(services: Services, client: Client) -> bool:
 def _check_subject(token_request: TokenRequest, subject: Subject, client: Client) -> Subject:
     """Return the subject of a verified token, with the actor's token if the form has one.
 
-    :raises UnacceptableToken: the actor's token is wrong, the subject's token has expired, or the actors are too many.
+    :raises SubjectRefused: the actor's token is wrong, the subject's token has expired, or the actors are too many.
     """
     form = token_request.form
     if "actor_token" in form:
         subject = replace(subject, actor_token=_verify_actor_token(form["actor_token"], client, token_request.proof))
     # No leeway for clocks is allowed, because a new token ends with the subject token, and would already have expired.
     if subject.ends_at <= int(token_request.at.timestamp()):
-        raise UnacceptableToken(Reason.ENDED)
+        raise SubjectRefused(Reason.ENDED)
     if subject.delegation.is_too_long:
-        raise UnacceptableToken(Reason.TOO_LONG)
+        raise SubjectRefused(Reason.TOO_LONG)
     return subject
 
 
@@ -219,9 +219,9 @@ def _read_our_subject(subject_token: str, client: Client) -> Subject:
     try:
         token = verify_token(subject_token, audience=None)
     except TokenRefused:
-        raise UnacceptableToken(Reason.INVALID) from None
+        raise SubjectRefused(Reason.INVALID) from None
     if token.organization_id != client.organization_id:
-        raise UnacceptableToken(Reason.OTHER_ORGANIZATION)
+        raise SubjectRefused(Reason.OTHER_ORGANIZATION)
     return build_subject(token, client.agent_id)
 
 
@@ -240,12 +240,12 @@ def read_issuer_subject(
     """Return the subject of another issuer's token that a delegation rule accepts.
 
     :param audience: the ``aud`` that the token must have; ``None`` for the audience of the rule.
-    :raises UnacceptableToken: no rule accepts the token, or the client may not act for its subject.
+    :raises SubjectRefused: no rule accepts the token, or the client may not act for its subject.
     """
     rule_row = _find_accepting_rule(token_request, token, client, audience)
     claims = token.claims
     if refusal := find_subject_refusal(claims, client.agent_id, token_request.services.settings.issuer):
-        raise UnacceptableToken(refusal)
+        raise SubjectRefused(refusal)
     subject_id = (rule_row.issuer, claims["sub"])
     delegation = Delegation((client.agent_id,), (), None, subject_id, rule_row.delegation_rule_id)
     return Subject(delegation, int(claims["exp"]), "cnf" in claims)
@@ -265,7 +265,7 @@ def _find_accepting_rule(token_request: TokenRequest, token: IssuerToken, client
         is_preferred=lambda candidate: token_request.resource in candidate.resources,
     )
     if not verdict.accepting:
-        raise UnacceptableToken(verdict.find_most_specific_refusal())
+        raise SubjectRefused(verdict.find_most_specific_refusal())
     return verdict.accepting[0].row
 
 
@@ -313,11 +313,11 @@ def _verify_actor_token(actor_token: str, client: Client, proof: Proof | None) -
     try:
         token = verify_token(actor_token, audience=None)
     except TokenRefused:
-        raise UnacceptableToken(Reason.WRONG_ACTOR_TOKEN) from None
+        raise SubjectRefused(Reason.WRONG_ACTOR_TOKEN) from None
     # Only the client's own token is accepted, because other tokens do not prove who the client is.
     is_clients_own = (token.organization_id, token.agent_id) == (client.organization_id, client.agent_id)
     if not is_clients_own or token.delegation is not None or token.jkt not in (None, proof and proof.jkt):
-        raise UnacceptableToken(Reason.WRONG_ACTOR_TOKEN)
+        raise SubjectRefused(Reason.WRONG_ACTOR_TOKEN)
     return token
 
 
