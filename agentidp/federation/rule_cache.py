@@ -26,7 +26,7 @@ class RuleCache(Generic[Key, Value]):
         self._max_characters = max_characters
         self._lists: dict[str, dict[Key, tuple[list[Value], int]]] = {}
         self._characters: dict[str, int] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def get(self, organization_id: str, key: Key) -> list[Value]:
         """Return the cached list for a key, or an empty list."""
@@ -37,7 +37,7 @@ class RuleCache(Generic[Key, Value]):
         """Cache the list for a key, unless the list alone has more characters than the cache may have."""
         characters += CHARACTERS_PER_RULE * len(values)
         with self._lock:
-            self._forget(organization_id, key)
+            self.forget(organization_id, key)
             if characters > self._max_characters:
                 return
             while sum(self._characters.values()) + characters > self._max_characters:
@@ -49,10 +49,7 @@ class RuleCache(Generic[Key, Value]):
     def forget(self, organization_id: str, key: Key) -> bool:
         """Remove the list for a key from the cache, and return whether this list contained values."""
         with self._lock:
-            return self._forget(organization_id, key)
-
-    def _forget(self, organization_id: str, key: Key) -> bool:
-        forgotten_values, forgotten_characters = self._lists.get(organization_id, {}).pop(key, ([], 0))
-        if forgotten_characters:
-            self._characters[organization_id] -= forgotten_characters
-        return bool(forgotten_values)
+            forgotten_values, forgotten_characters = self._lists.get(organization_id, {}).pop(key, ([], 0))
+            if forgotten_characters:
+                self._characters[organization_id] -= forgotten_characters
+            return bool(forgotten_values)
