@@ -19,7 +19,7 @@ from agentidp.http.errors import ValidationError
 from agentidp.http.request_context import request_actor
 from agentidp.jose.sealing import Unreadable
 from agentidp.openid.claims import list_actor_fields, read_name, read_subject
-from agentidp.openid.flows import build_cookie_name, find_form_key, is_recent, open_json, seal_json, set_cookie
+from agentidp.openid.flows import build_cookie_name, build_sealer, find_form_key, is_recent, set_cookie
 from agentidp.openid.provider import Provider
 
 INVALID = "This page is not valid any more. Start again in the app."
@@ -82,13 +82,13 @@ class SealedForm:
 
     def seal(self) -> str:
         """Return the encrypted content of the hidden field."""
-        return seal_json(type(self).__name__, asdict(self))
+        return build_sealer().seal_json(type(self).__name__, asdict(self))
 
     @classmethod
     def decrypt(cls, field: str, at: datetime) -> Self:
         """Decrypt the content of the hidden field, or refuse a field that has expired or is from another browser."""
         try:
-            form = cls(**open_json(cls.__name__, field))
+            form = cls(**build_sealer().open_json(cls.__name__, field))
         # The constructor raises TypeError if another release, with other fields, has made the form.
         except (TypeError, Unreadable):
             raise ValidationError(INVALID) from None

@@ -6,10 +6,8 @@ trail. A session is not a JWT, so neither the API nor introspection can accept i
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import hashlib
-import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -51,7 +49,7 @@ class Person:
     session_id: str
     issued_at: int
     expires_at: int
-    provider_version: str = ""
+    provider_version: str
 
     @property
     def identity(self) -> str:
@@ -86,13 +84,8 @@ class Person:
 
     def seal(self, settings: Settings) -> str:
         """Return the value of the person's cookie: the encrypted session, with a prefix."""
-        members = dataclasses.asdict(self)
-        if not self.provider_version:
-            # Servers of an older release can read only cookies without this member.
-            del members["provider_version"]
-        session_json = json.dumps(members, separators=(",", ":")).encode()
         prefix = OWN_PREFIX if self.provider_version else PREFIX
-        return prefix + base64.urlsafe_b64encode(_build_sealer(settings, prefix).seal(_ROW, session_json)).decode()
+        return prefix + _build_sealer(settings, prefix).seal_json(_ROW, dataclasses.asdict(self))
 
 
 def unseal(cookie: str, settings: Settings, at: datetime) -> Person | None:
@@ -102,10 +95,9 @@ def unseal(cookie: str, settings: Settings, at: datetime) -> Person | None:
     if (oidc is None and cookie_prefix == PREFIX) or len(cookie) > MAX_LENGTH:
         return None
     try:
-        sealed_session = base64.urlsafe_b64decode(cookie.removeprefix(cookie_prefix).encode("ascii"))
-        person = Person(**json.loads(_build_sealer(settings, cookie_prefix).open(_ROW, sealed_session)))
+        person = Person(**_build_sealer(settings, cookie_prefix).open_json(_ROW, cookie.removeprefix(cookie_prefix)))
     # The session of another release can have other members than Person, which raises TypeError.
-    except (ValueError, TypeError, Unreadable):
+    except (TypeError, Unreadable):
         return None
     if oidc and oidc.organizations and person.organization_id not in oidc.organizations.values():
         return None

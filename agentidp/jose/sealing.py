@@ -1,8 +1,11 @@
-"""Encrypts secrets in the database under the instance secret."""
+"""Encrypts secrets in the database, cookies and forms under the instance secret."""
 
 from __future__ import annotations
 
+import base64
+import json
 import os
+from typing import Any
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
@@ -44,6 +47,19 @@ class Sealer:
             if plaintext is not None:
                 return plaintext
         raise Unreadable(row_id)
+
+    def seal_json(self, label: str, content: Any) -> str:
+        """Return a JSON value encrypted, as a text that only :meth:`open_json` with the same label can read."""
+        plain_json = json.dumps(content, separators=(",", ":")).encode()
+        return base64.urlsafe_b64encode(self.seal(label, plain_json)).decode()
+
+    def open_json(self, label: str, sealed_text: str) -> Any:
+        """Return the JSON value that :meth:`seal_json` has encrypted, or raise :exc:`Unreadable`."""
+        try:
+            sealed = base64.urlsafe_b64decode(sealed_text.encode("ascii", "replace"))
+        except ValueError:
+            raise Unreadable(label) from None
+        return json.loads(self.open(label, sealed))
 
     def is_current(self, row_id: str, sealed: bytes) -> bool:
         """Return whether a value is encrypted under the current instance secret."""

@@ -6,13 +6,11 @@ response would replace the others. A cookie is ``SameSite=Lax``, because the red
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import json
 import re
 import secrets
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from flask import Response, after_this_request, request
@@ -66,7 +64,7 @@ def store_flow(path: str, flow: Flow) -> None:
 
     :param path: one of :data:`PATHS`. Only :func:`find_flow` for the same path finds the sign-in.
     """
-    cookie_name, sealed_flow = build_cookie_name(flow.state), seal_json(f"{path} {flow.state}", flow[1:])
+    cookie_name, sealed_flow = build_cookie_name(flow.state), build_sealer().seal_json(f"{path} {flow.state}", flow[1:])
     _delete_oldest_cookies(MAX_CHARACTERS - len(f"{cookie_name}={sealed_flow}; "))
     set_cookie(cookie_name, sealed_flow)
 
@@ -81,7 +79,7 @@ def find_flow(path: str, at: datetime) -> Flow | None:
     state = request.args.get("state", "")
     sealed_flow = request.cookies.get(build_cookie_name(state), "")
     try:
-        flow = Flow(state, *open_json(f"{path} {state}", sealed_flow))
+        flow = Flow(state, *build_sealer().open_json(f"{path} {state}", sealed_flow))
     # The constructor raises TypeError if another release, with other fields, has stored the sign-in.
     except (TypeError, Unreadable):
         return None
@@ -93,18 +91,9 @@ def is_recent(began_at: int, at: datetime) -> bool:
     return abs(at - datetime.fromtimestamp(began_at, UTC)) < LIFETIME
 
 
-def seal_json(label: str, content: Any) -> str:
-    """Return a JSON value encrypted, as a text that only :func:`open_json` with the same label can read."""
-    return base64.urlsafe_b64encode(_sealer().seal(label, json.dumps(content).encode())).decode()
-
-
-def open_json(label: str, sealed_text: str) -> Any:
-    """Return the JSON value that :func:`seal_json` has encrypted, or raise :exc:`Unreadable`."""
-    try:
-        sealed = base64.urlsafe_b64decode(sealed_text.encode("ascii", "replace"))
-    except ValueError:
-        raise Unreadable(label) from None
-    return json.loads(_sealer().open(label, sealed))
+def build_sealer() -> Sealer:
+    """Return the object that encrypts and decrypts sign-ins and the hidden fields of forms."""
+    return Sealer(services().settings, b"agentidp sign-in of a person")
 
 
 def build_cookie_prefix(settings: Settings) -> str:
@@ -157,7 +146,3 @@ def _delete_oldest_cookies(max_characters: int) -> None:
         max_characters -= len(f"{cookie_name}={cookie_value}; ")
         if max_characters < 0:
             set_cookie(cookie_name, "")
-
-
-def _sealer() -> Sealer:
-    return Sealer(services().settings, b"agentidp sign-in of a person")
