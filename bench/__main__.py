@@ -98,7 +98,7 @@ class Bench:
         number = int((self.options.rounds + 1) * self.options.seconds * ASSERTIONS_PER_SECOND)
         forms_by_case: dict[str, tuple[tuple[str, str], Callable[[], list[str]]]] = {
             "private_key_jwt": (self.clients[0], lambda: [GRANT] * number),
-            "token by exchange": (self.actor, lambda: [self._exchange()] * number),
+            "token from an exchange": (self.actor, lambda: [self._exchange()] * number),
             "token by code": (self.actor, lambda: add_codes(self.postgres.url, self.actor, number)),
         }
         for name, (client, make_forms) in forms_by_case.items():

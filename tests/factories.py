@@ -462,7 +462,7 @@ def count_usage(
 
 
 def count_delegation(agent: Agent, subject: Agent | str, at: datetime, tokens: int, resource: str) -> None:
-    """Count tokens that an agent got by exchange, by the function of the product.
+    """Count tokens that an agent got from exchanges, by the function of the product.
 
     :param subject: the agent for which the agent acts, or the issuer of the tokens of the people.
     """

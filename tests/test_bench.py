@@ -204,7 +204,7 @@ class TestRun:
         figures, _ = self.run(tmp_path / "figures.json")
         tokens = ["token, 100 agents", "token, one agent", "token, three quotas", "token, refused by a quota"]
         reads = ["trend, 30 days", "heatmap, 90 days", "agents", "introspection"]
-        further = ["private_key_jwt", "token by exchange", "token by code", "federated token"]
+        further = ["private_key_jwt", "token from an exchange", "token by code", "federated token"]
         assert set(figures["floor"]) == {*reads, *tokens, *further}
         assert set(figures["stock"]) == {"trend, 30 days", "token, 100 agents"}
 

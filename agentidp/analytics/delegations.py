@@ -23,7 +23,7 @@ from agentidp.http.errors import require_row
 from agentidp.http.openapi import Blueprint
 from agentidp.http.schemas import required
 
-blueprint = Blueprint("delegations", __name__, description="Tokens by exchange")
+blueprint = Blueprint("delegations", __name__, description="Tokens from an exchange")
 
 
 class DelegationSchema(ma.Schema):

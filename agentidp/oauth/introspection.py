@@ -93,7 +93,7 @@ class IntrospectionSchema(ma.Schema):
     organization_id = ma.fields.String()
     resource = ma.fields.String(metadata={"description": "The resource server's identifier, if it is not the `aud`"})
     cnf = ma.fields.Nested(ConfirmationSchema)
-    act = ma.fields.Nested(ActSchema, metadata={"description": "The agent, if the token was issued by exchange"})
+    act = ma.fields.Nested(ActSchema, metadata={"description": "The agent, if the token is from an exchange"})
     sub_id = ma.fields.Nested(SubjectIdSchema, metadata={"description": "The subject, if it comes from another issuer"})
     delegation_rule_id = ma.fields.UUID(metadata={"description": "The rule that accepted the other issuer's token"})
     grant_id = ma.fields.UUID(metadata={"description": "The grant by which a person has let the agent act"})

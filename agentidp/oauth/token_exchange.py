@@ -104,7 +104,7 @@ def check_form(form: dict[str, str], resource: str | None) -> None:
     """
     if resource is None:
         raise OAuthError(
-            "invalid_target", "a token by exchange is for a resource server of the organization: name it by resource"
+            "invalid_target", "a token from an exchange is for a resource server: name the resource server by resource"
         )
     for name in ("subject_token", "subject_token_type"):
         if name not in form:

@@ -1,4 +1,4 @@
--- Counts a token by exchange for the subject for whom the agent acts. The caller has counted the token for the agent before
+-- Counts a token from an exchange for the subject for whom the agent acts. The caller has counted the token for the agent before
 -- (count_token), so all transactions lock first the agent's counters and then the subject's, and never wait for each other.
 -- Returns true.
 --

@@ -1,7 +1,7 @@
--- Returns the scopes of p_scopes that a token by exchange for a resource may have. A scope is left out if the resource server does
--- not have it, if p_max_scopes excludes it, or if an ancestor for the same resource does not have it. The ancestors are the
--- subject's token and the tokens exchanged for it. Returns null if the resource server is unknown or is for a cloud such as AWS, or
--- if p_scopes is null. The transaction is already restricted to the organization's rows.
+-- Returns the scopes of p_scopes that a token from an exchange may have for a resource. A scope is left out if the resource server,
+-- p_max_scopes, or an ancestor for the same resource does not have it. The ancestors are the subject's token and the tokens
+-- exchanged for it. Returns null if the resource server is unknown or is for a cloud such as AWS, or if p_scopes is null. The
+-- transaction is already restricted to the organization's rows.
 --
 -- Parameters: p_organization_id; p_resource: the identifier of the requested resource server; p_scopes: the scopes that the
 -- subject has there; p_max_scopes: the scopes to which an ID-JAG or a grant limits the token, or null; p_ancestors: as in the

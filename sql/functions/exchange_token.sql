@@ -1,5 +1,5 @@
--- Issues a token by exchange if the subject's token is acceptable, with scopes that the subject has too, and counts it for the
--- subject. exchange_token restricts the transaction to the organization's rows. The statement oauth/exchange_token describes the
+-- Issues a token for an exchange if the subject's token is acceptable, with scopes that the subject has too, and counts the token
+-- for the subject. exchange_token restricts the transaction to the organization's rows. The statement oauth/exchange_token describes the
 -- result and the parameters.
 --
 -- The function decides whether the subject's token is acceptable (chain_refusal, runs_resource_server), reads the scopes of the

@@ -1,4 +1,4 @@
--- Returns one row: refusal: the logged reason why a token by exchange must be refused, or null.
+-- Returns one row: refusal: the logged reason why a token from an exchange must be refused, or null.
 -- Parameters: organization_id; agent_ids (uuid[]), issued_at (timestamptz[]), jtis (text[]), audiences (text[]), rule_id: as in the
 -- function chain_refusal.
 select chain_refusal(

@@ -161,7 +161,7 @@ def test_filters_stay_in_the_addresses_and_can_be_removed(read: Read, fleet: Fle
     assert {link for link in links if ".csv" in link} == {
         f"/dashboard/{name}.csv?days=7&owner=Support" for name in ("days", "activity", "agents")
     }
-    # Tokens by exchange are not counted per credential, so this page does not get the filter.
+    # Tokens from an exchange are not counted per credential, so this page does not get the filter.
     links = read(f"/usage?days=7&credential={fleet.credential_of_resource()}").links
     assert "/dashboard/usage/delegations?days=7" in links
 

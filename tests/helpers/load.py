@@ -44,7 +44,7 @@ class Load:
     """Threads that get tokens over persistent connections, until each thread has got *tokens* tokens.
 
     :param resources: the resources of the tokens, one after the other; empty for our own API.
-    :param exchanges: pairs of an agent that gets tokens for :data:`API` by exchange, and the subject's token.
+    :param exchanges: pairs of an agent that exchanges a token for tokens for :data:`API`, and the subject's token.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The claims of a token by exchange are read as they are written, and other claims are refused."""
+"""The claims of a token from an exchange are read as they are written, and other claims are refused."""
 
 from __future__ import annotations
 

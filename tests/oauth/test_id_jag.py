@@ -80,7 +80,7 @@ def test_an_agent_acts_for_a_person(desk: Desk) -> None:
         "scope": "read write",
     }
     claims = claims_of(response)
-    # The person is the same as by exchange of an ID token.
+    # The person is the same as in an exchange of an ID token.
     id_token = desk.provider.token(desk.agent.client_id, sub="ann", groups="staff", exp=NOW + 300)
     exchanged = claims_of(desk.company.exchange(desk.agent, id_token, desk.api, JWT))
     assert claims | {"jti": ""} == exchanged | {"jti": ""}

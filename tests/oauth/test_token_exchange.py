@@ -108,7 +108,7 @@ class Company:
         return str(self.make("delegation-rules", body)["delegationRuleId"])
 
     def delegated(self) -> list[tuple[Any, ...]]:
-        """Return the counted tokens by exchange: actor, subject agent, subject issuer, resource, tokens."""
+        """Return the counted tokens from exchanges: actor, subject agent, subject issuer, resource, tokens."""
         data = self.client.get("/api/v1/analytics/delegations", headers=self.admin.bearer()).json["data"]
         return [(one["agentId"], one["subjectAgentId"], one["issuer"], one["resource"], one["tokens"]) for one in data]
 
@@ -355,7 +355,7 @@ def test_a_client_cannot_say_who_acts_and_for_whom(fleet: Fleet, cast: Cast) -> 
 
 
 WRONG_TYPE = f"subject_token_type must be one of {ACCESS_TOKEN}, {ID_TOKEN}, {JWT}"
-NO_TARGET = "a token by exchange is for a resource server of the organization: name it by resource"
+NO_TARGET = "a token from an exchange is for a resource server: name the resource server by resource"
 NOT_A_TARGET = (
     "the organization has no resource server for resource, or does not own its identifier, or the agent may not act "
     "for anybody there"
