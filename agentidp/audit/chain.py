@@ -19,12 +19,12 @@ NO_HASH = "0" * 64
 
 
 def content_hash(event: dict[str, Any]) -> str:
-    """Return the ``contentHash`` of an audit event."""
+    """Return the ``contentHash`` of an audit event: the SHA-256 of the members in :data:`CONTENT`, as hex."""
     return _sha256({name: event[name] for name in CONTENT})
 
 
 def compute_event_hash(event: dict[str, Any]) -> str:
-    """Return the ``hash`` of an audit event."""
+    """Return the ``hash`` of an audit event: the SHA-256 of all members but :data:`CONTENT` and ``hash``, as hex."""
     return _sha256({member: member_value for member, member_value in event.items() if member not in (*CONTENT, "hash")})
 
 

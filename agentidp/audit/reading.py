@@ -18,11 +18,11 @@ MAX_ID = 500
 """Maximum number of characters of an ID in a filter."""
 
 PAGE_SIZE = 1000
-"""Maximum number of audit events per statement."""
+"""Maximum number of audit events that one statement reads."""
 
 
 def read_chain(database: OrganizationDatabase, after: int = 0) -> Iterator[dict[str, Any]]:
-    """Yield the audit events of an organization with a sequence above *after*, as JSON, oldest first."""
+    """Yield the audit events of an organization with a sequence number above *after*, as JSON, oldest first."""
     while event_rows := database.fetch("audit/events_after", after=after, limit=PAGE_SIZE):
         yield from map(audit.represent, event_rows)
         after = event_rows[-1].sequence
@@ -46,9 +46,9 @@ def build_list_call(
 ) -> Call:
     """Return the call that lists an organization's audit events, newest first. A filter of None matches every event.
 
-    :param below: list only events with a smaller sequence; None for the first page.
+    :param below: list only events with a lower sequence number; None for the first page.
     """
-    # The default is set here, because PostgreSQL would not use the index if the statement had a coalesce().
+    # PostgreSQL would not use the index if the statement itself replaced null by the maximum (coalesce).
     below = MAX_SEQUENCE if below is None else below
     filters = {"actor": actor, "action": action, "subject": subject, "since": since, "until": until}
     return Call("audit/list_events", {"below": below, "limit": limit, **filters})

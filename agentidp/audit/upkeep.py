@@ -26,7 +26,7 @@ class Pruned(NamedTuple):
 
 
 def read_last_sequences(operator: psycopg.Connection[Any]) -> dict[str, int]:
-    """Return the last sequence number of each chain of audit events, also the instance's, by organization ID."""
+    """Return the last sequence number of every chain of audit events, including the instance's, by organization ID."""
     organization_rows = run_statement(operator, "audit/all_heads")
     return {organization_row.organization_id: organization_row.sequence for organization_row in organization_rows}
 
@@ -64,7 +64,7 @@ def verify_chain(database: OrganizationDatabase, noted_event: EventHash | None =
 
     :param noted_event: an event that was noted outside the database, and must be in the chain unless it was pruned.
     """
-    # A failed verification is repeated if events were added meanwhile, because they may have caused the failure.
+    # A failed verification is repeated if events were added meanwhile, because these events may be the cause.
     while True:
         chain_head = read_head(database)
         verification = verify_events(read_chain(database), chain_head, noted_event)
@@ -75,8 +75,8 @@ def verify_chain(database: OrganizationDatabase, noted_event: EventHash | None =
 def count_prunable(operator: psycopg.Connection[Any], organization_id: str, *, cutoff: datetime, at: datetime) -> int:
     """Return the number of audit events that :func:`prune_events` would remove."""
     with operator_transaction(operator, organization_id, at) as transaction:
-        count_rows = transaction.fetch("audit/last_before", cutoff=cutoff)
-    return int(count_rows[0].events) if count_rows else 0
+        last_event_rows = transaction.fetch("audit/last_before", cutoff=cutoff)
+    return int(last_event_rows[0].events) if last_event_rows else 0
 
 
 def prune_events(
@@ -84,7 +84,7 @@ def prune_events(
 ) -> Pruned | None:
     """Remove the audit events older than *cutoff* from an organization's chain, and record the removal in the chain.
 
-    :returns: the removed events; None if there are none.
+    :returns: the number of removed events and the last sequence number among them; None if no event was removed.
     """
     with operator_transaction(operator, organization_id, at) as transaction:
         last_event_rows = transaction.fetch("audit/last_before", cutoff=cutoff)
@@ -100,7 +100,7 @@ def prune_events(
 
 
 def erase_recorded_values(transaction: Transaction, subjects: list[str] | None) -> int:
-    """Erase the recorded values from audit events, and return the number of events. Actor, action and time stay.
+    """Erase the recorded values of audit events, but not actor, action and time. Return the number of changed events.
 
     :param subjects: IDs of the events' subjects. None means all events.
     """

@@ -77,7 +77,7 @@ def verify_events(
 
 
 def _compare_head(head: EventHash | None, last_event: EventHash) -> tuple[int | None, str | None]:
-    """Return the sequence number of the first event that contradicts the head, and the reason; otherwise two Nones."""
+    """Return the sequence number of the first event that contradicts the head, and the reason; or None and None."""
     if (head or NO_EVENT) == last_event:
         return None, None
     if head is None:

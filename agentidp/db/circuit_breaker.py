@@ -40,7 +40,7 @@ class CircuitBreaker:
             if self._closed_event is not None:
                 return
             closed_event = threading.Event()
-            # The thread starts only now, because a process that is forked lacks the threads of its parent.
+            # The thread is not started with the process, because a forked process lacks the threads of its parent.
             threading.Thread(
                 target=self._try_until_closed, args=(closed_event,), name="circuit-breaker", daemon=True
             ).start()

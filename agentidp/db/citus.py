@@ -13,7 +13,7 @@ from agentidp.db.pipeline import OutcomeLost, is_lost
 from agentidp.db.sql import Call, Rows, enters_organization, fetch_rows, load_sql, run_statement
 
 _NOT_CONNECTED = re.compile(r"Connection refused|No route to host|timeout expired|the database system is")
-"""Messages of errors that occur before a connection to a worker is open, so that the worker has received nothing."""
+"""Messages of errors that occur before a connection to a worker is open, so the worker has received nothing."""
 
 _UNCERTAIN = ("57014", "XX000")
 """SQLSTATEs of errors after which a worker may have committed: a cancelled statement, an internal error of Citus."""
@@ -26,7 +26,7 @@ _REPEATED = (psycopg.errors.DeadlockDetected, psycopg.errors.InsufficientPrivile
 """
 
 MAX_ATTEMPTS = 20
-"""Maximum number of attempts per transaction. Citus may report the same deadlock for 100 ms."""
+"""Maximum number of attempts per transaction. All attempts within about 100 ms can fail by the same deadlock."""
 
 
 def adapt_to_citus(connection: psycopg.Connection[Any]) -> None:
@@ -61,7 +61,7 @@ def enter_organization(
 def run_on_citus(
     connection: psycopg.Connection[Any], organization_id: str, calls: list[Call], *, durable: bool
 ) -> list[Rows]:
-    """Run an organization's statements in one transaction and one round trip."""
+    """Run an organization's calls in one transaction and one round trip, and return the rows of each call."""
     remaining_attempts = MAX_ATTEMPTS
     while True:
         remaining_attempts -= 1

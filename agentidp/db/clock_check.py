@@ -74,7 +74,7 @@ class ClockCheck:
         """Measure the difference of the clocks. Log when this server's clock becomes wrong or right."""
         current_time = time.monotonic()
         self._boot_time = time.time() - current_time
-        # The time is set before the measurement, so that no other thread measures at the same time.
+        # The next measurement is scheduled first, so that no other thread measures at the same time.
         self._next_measurement_at = current_time + INTERVAL
         seconds_ahead = measure_seconds_ahead(connection)
         if seconds_ahead is not None:

@@ -53,7 +53,7 @@ NO_STANDBY = "the server is not a standby"
 
 
 class Database:
-    """A database and a pool of connections, which have the service's role.
+    """A database, and a pool of connections with the service's role.
 
     Every method raises ``DatabaseUnavailable``, and changes nothing, if the database is unreachable, exhausted or too
     slow, or if this server's clock is wrong. It raises ``OutcomeUnknown`` if the connection was lost during the commit.
@@ -68,7 +68,7 @@ class Database:
         max_exchange_seconds = math.ceil(settings.statement_timeout + EXCHANGE_MARGIN)
         connect_arguments = {
             "autocommit": True,
-            # psycopg's own prepared statements are off, because psycopg would deallocate ours too after a rollback.
+            # psycopg prepares no statements, because after a rollback it would deallocate those of pipeline.py too.
             "prepare_threshold": None,
             "connect_timeout": max_exchange_seconds,
             # These settings make TCP give up on a host that has vanished, even if the connection is idle.
@@ -99,7 +99,7 @@ class Database:
             if is_on_citus(connection):
                 return run_on_citus(connection, organization_id, calls, durable=durable)
             enter_call = Call("database/enter_organization", {"organization_id": organization_id, "durable": durable})
-            # A pipeline in autocommit mode is one transaction. Its first call sets the organization of the transaction.
+            # A pipeline in autocommit mode is one transaction. The first call sets the organization of the transaction.
             all_calls = calls if enters_organization(calls[0].name) else [enter_call, *calls]
             rows_of_calls = connection.run_together([(load_sql(call.name), call.parameters) for call in all_calls])
         return rows_of_calls[-len(calls) :]
@@ -123,7 +123,7 @@ class Database:
                 raise
 
     def fetch_unscoped(self, statement: str, /, **parameters: Any) -> Rows:
-        """Run one statement that reads no organization's rows, for example the client directory or the signing keys."""
+        """Return the rows of a statement that reads data of the whole instance, for example the signing keys."""
         with _Connection(self, None) as connection:
             if is_on_citus(connection):
                 return fetch_rows(connection.execute(load_sql(statement), parameters))
@@ -135,7 +135,7 @@ class Database:
         return rows
 
     def _raise_unavailable(self, error: BaseException | None, organization_id: str | None) -> None:
-        """Raise ``DatabaseUnavailable`` if *error* is from the database or the pool. Otherwise return."""
+        """Raise ``DatabaseUnavailable`` if *error* has a cause other than the statement. Otherwise return."""
         match error:
             case NoConnection():
                 if not error.is_logged:
@@ -259,7 +259,7 @@ def connect_unchecked(url: str, setting: str = "AGENTIDP_DATABASE_URL") -> psyco
 
 
 def configure_operator(connection: psycopg.Connection[Any]) -> None:
-    """Set the session's parameters on an operator's connection, and return its rows as named tuples."""
+    """Set the session's parameters on an operator's connection, whose rows become named tuples."""
     connection.row_factory = namedtuple_row
     run_statement(connection, "database/configure_operator")
     adapt_to_citus(connection)

@@ -24,7 +24,7 @@ _ROLE_STATEMENTS = (
 def distribute(url: str) -> Iterator[tuple[str, str]]:
     """Distribute the tables and then the functions that are not distributed yet, each in a transaction of its own.
 
-    If the function is interrupted, the next call continues. Migrations wait until the function ends.
+    If a call is interrupted, the next call continues. Migrations wait until the call ends.
 
     :param url: the coordinator's database, with a superuser.
     :returns: the names of changed tables, functions and roles as soon as they are changed, each with the new state.

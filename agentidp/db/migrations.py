@@ -98,8 +98,8 @@ def migrate(url: str, release_steps: Sequence[Step] | None = None) -> list[str]:
                     refuse_missing_rights(connection, creates_role=True)
             for step in pending_steps:
                 _apply_step(connection, step)
-            # The right to create temporary tables is revoked each time, because a restored database has it again:
-            # pg_dump omits privileges on databases.
+            # The right to create temporary tables is revoked after every migration, because pg_dump omits privileges on
+            # databases, so every role has the right again in a restored database.
             for statement_row in run_statement(connection, "database/temporary_tables"):
                 connection.execute(statement_row.statement)
     except psycopg.Error as error:
@@ -144,7 +144,7 @@ def _apply_step(connection: psycopg.Connection[Any], step: Step) -> None:
                 ) from None
             if attempt == 1:
                 logger.warning("migration %s waits for a table that is in use", step.name)
-            # Statements that waited behind this migration's lock run during the pause.
+            # The pause lets the statements run that waited behind this migration's lock.
             time.sleep(1)
 
 

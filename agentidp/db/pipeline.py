@@ -109,8 +109,8 @@ class PipelinedConnection(psycopg.Connection[Any]):
 
     def _cancel(self, gen: PQGen[_Result], deadline: float) -> _Result:
         try:
-            # If the server answers the cancel request, the statement's outcome is known. An older libpq is
-            # not asked to cancel, because it could wait for the server without a time limit.
+            # If the server answers the cancel request, the statement's outcome is known. With an older libpq, no
+            # request is sent, because libpq could wait for the server without a time limit.
             if psycopg.capabilities.has_cancel_safe():
                 self.cancel_safe(timeout=self.grace)
         except psycopg.OperationalError:
@@ -138,7 +138,7 @@ class PipelinedConnection(psycopg.Connection[Any]):
             self.close()
             raise
         rows_of_calls = []
-        # There may be more answers than calls, because a failed preparation adds one. Its error ends the loop.
+        # There may be more answers than calls, because a failed preparation adds an answer, whose error ends the loop.
         for answer, (query, _, parameter_types, _) in zip(answers, encoded_calls, strict=False):
             if answer.status == ExecStatus.FATAL_ERROR:
                 raise psycopg.errors.error_from_result(answer, encoding=self.info.encoding)
@@ -187,17 +187,17 @@ class PipelinedConnection(psycopg.Connection[Any]):
             pgconn.send_query_prepared(prepared_names[statement_key], encoded_values, parameter_formats)
             answer_keys.append(_RUN)
         pgconn.pipeline_sync()
-        received_results: list[list[PGresult]] = []
+        results_per_answer: list[list[PGresult]] = []
         try:
-            self.wait(_send_and_fetch(pgconn, len(answer_keys), received_results))
+            self.wait(_send_and_fetch(pgconn, len(answer_keys), results_per_answer))
         except psycopg.OperationalError as lost:
             # Only the first result per answer is checked, because a lost connection may have added a second result.
-            for answer, *_ in received_results:
+            for answer, *_ in results_per_answer:
                 if answer.status == ExecStatus.FATAL_ERROR:
                     # The server commits nothing if a statement failed.
                     raise psycopg.errors.error_from_result(answer, encoding=self.info.encoding) from None
             raise OutcomeLost(str(lost)) from lost
-        *received_results, [sync_result] = received_results
+        *results_per_answer, [sync_result] = results_per_answer
         if sync_result.status != ExecStatus.PIPELINE_SYNC:
             # The commit failed. If the error also ended the connection, the server may still have committed.
             sync_error = psycopg.errors.error_from_result(sync_result, encoding=self.info.encoding)
@@ -205,7 +205,7 @@ class PipelinedConnection(psycopg.Connection[Any]):
                 raise OutcomeLost(str(sync_error)) from sync_error
             raise sync_error
         answers = []
-        for answer_key, [answer] in zip(answer_keys, received_results, strict=True):
+        for answer_key, [answer] in zip(answer_keys, results_per_answer, strict=True):
             if answer_key is _RUN:
                 answers.append(answer)
             elif answer.status != ExecStatus.COMMAND_OK:
@@ -217,11 +217,11 @@ class PipelinedConnection(psycopg.Connection[Any]):
         return answers
 
 
-def _send_and_fetch(pgconn: PGconn, statement_count: int, received_results: list[list[PGresult]]) -> PQGen[None]:
-    """Send all statements. Append the results of each statement, and then of the sync, to *received_results*."""
+def _send_and_fetch(pgconn: PGconn, statement_count: int, results_per_answer: list[list[PGresult]]) -> PQGen[None]:
+    """Send all statements. Append the results of each statement, and then of the sync, to *results_per_answer*."""
     yield from send(pgconn)
     for _ in range(statement_count + 1):
-        received_results.append((yield from fetch_many(pgconn)))
+        results_per_answer.append((yield from fetch_many(pgconn)))
 
 
 @functools.cache

@@ -23,7 +23,7 @@ from agentidp.db.errors import in_one_line
 from agentidp.db.pipeline import PipelinedConnection
 
 RECONNECT_TIMEOUT = 0.05
-"""Maximum seconds for which psycopg_pool repeats a failed attempt to open a connection. The default is 300."""
+"""Maximum seconds for which psycopg_pool repeats a failed attempt to connect. psycopg_pool's default is 300."""
 
 SECONDS_PER_WAIT = 1.0
 """Seconds after which a waiting request checks again whether the pool was closed."""
@@ -143,7 +143,7 @@ class Pool:
             self.breaker.open(self._reason)
 
     def _test_connection(self) -> None:
-        # A request may have opened a pool just before the breaker opened. The test discards such a pool.
+        # A pool that a request has opened just before the breaker opened is discarded.
         self._discard(timeout=0)
         with PipelinedConnection.connect(self._url, **self._arguments) as connection:
             self._configure(connection)

@@ -148,7 +148,7 @@ class ReplicaReads:
             failure_cause = error.__cause__
             if isinstance(failure_cause, psycopg.errors.QueryCanceled):
                 raise
-            # The primary runs the statements instead. If a statement is faulty, the primary reports that.
+            # The primary runs the statements instead, and reports the error if a statement is faulty.
             is_conflict = isinstance(failure_cause, psycopg.Error) and failure_cause.sqlstate in RECOVERY_CONFLICTS
             REPLICA_READS.labels("conflict" if is_conflict else "unreachable").inc()
             return None
@@ -156,7 +156,7 @@ class ReplicaReads:
         if staleness_seconds is None:
             return None
         if _sequence(last_change_rows) < _sequence(self._last_change):
-            # The replica lacks a change by the organization, which the request must see.
+            # The replica lacks the organization's last change, and the request must see this change.
             REPLICA_READS.labels("lacks a change").inc()
             return None
         REPLICA_READS.labels("served").inc()

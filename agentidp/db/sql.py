@@ -29,7 +29,7 @@ Rows = list[Any]
 """The rows of a statement, as named tuples."""
 
 Run = Callable[..., list[Rows]]
-"""Runs calls for an organization in one round trip, and returns the rows of each call."""
+"""A function that runs an organization's calls in one round trip, and returns the rows of each call."""
 
 
 def sql_directory() -> Path:

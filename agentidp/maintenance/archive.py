@@ -93,7 +93,7 @@ class Archive(NamedTuple):
     def read_rows(
         self, tables: Collection[str], report: Callable[[float], None] | None = None
     ) -> Generator[TableRows, None, None]:
-        """Yield the rows of *tables* in the schema public. Close the iterator early to end the process of pg_restore.
+        """Yield the rows of *tables* in the schema public. To stop pg_restore before the last row, close the iterator.
 
         :param report: called with the share of the file that was read, from 0 to 1.
         :raises ConfigurationError: the file cannot be read to its end, or contains SQL other than rows.
@@ -145,7 +145,7 @@ class Archive(NamedTuple):
 
 
 def _read_pieces(output: IO[bytes]) -> Iterator[bytes]:
-    """Yield the rows of one table in pieces, up to the end mark. pg_restore fails if the mark is missing."""
+    """Yield the rows of one table in pieces, up to the end mark or, if pg_restore fails, the end of *output*."""
     row_lines: list[bytes] = []
     piece_size = 0
     for row_line in output:

@@ -169,7 +169,7 @@ def _check_targets(settings: Settings, connection: Connection) -> Outcomes:
 
 
 def _check_watch(settings: Settings, connection: Connection, at: datetime) -> Outcomes:
-    # An evaluation before this time is late, because the API then computes the findings itself.
+    # The API does not use an evaluation from before this time, and computes the findings itself.
     oldest_usable_at = at - timedelta(seconds=2 * settings.watch_interval)
     [watch_row] = run_statement(connection, "maintenance/is_watched", key=WATCH_LOCK)
     late_ids = []

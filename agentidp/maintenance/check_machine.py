@@ -14,7 +14,7 @@ MIN_SPACE_WITHOUT_WARNING = 1 << 30
 """Minimum free bytes on the disk. With less space, the check warns."""
 
 MIN_SPACE = 200 << 20
-"""Minimum free bytes on the disk. With less space, the check fails. PostgreSQL's write-ahead log needs as much."""
+"""Minimum free bytes on the disk, which PostgreSQL's write-ahead log needs. With less space, the check fails."""
 
 
 def check_secret_file(path: Path) -> Result:

@@ -22,10 +22,10 @@ def check_privileges(connection: psycopg.Connection[Any]) -> Iterator[tuple[str,
     problems = list(_find_security_problems(connection))
     actual_grants = {(row.name, row.privilege) for row in run_statement(connection, "maintenance/service_privileges")}
     object_rows = run_statement(connection, "maintenance/objects")
-    object_names = {row.name for row in object_rows}
+    object_names = {object_row.name for object_row in object_rows}
     expected_grants = {(name, privilege) for name, privilege in list_expected_privileges() if name in object_names}
     missing_grants = [f"{privilege} on {name}" for name, privilege in sorted(expected_grants - actual_grants)]
-    missing_grants += [f"execute on {row.name}" for row in object_rows if not row.is_executable]
+    missing_grants += [f"execute on {object_row.name}" for object_row in object_rows if not object_row.is_executable]
     if missing_grants:
         problems.append(f"{SERVICE_ROLE} lacks {', '.join(missing_grants)}: grant it as the owner of the tables")
     yield from ((FAILED, problem) for problem in problems)

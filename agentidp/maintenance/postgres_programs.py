@@ -116,6 +116,6 @@ def build_connection_arguments(url: str) -> tuple[list[str], dict[str, str]]:
 
 
 def find_first_error(output: str, status: int) -> str:
-    """Return the first error in a PostgreSQL program's output. If there is none, return the first line or *status*."""
+    """Return the first error in a PostgreSQL program's output, otherwise the first line, otherwise *status*."""
     errors = re.findall(r"(?:ERROR|FATAL|error): +(.+)", output) or output.strip().splitlines()
     return errors[0] if errors else f"exit status {status}"

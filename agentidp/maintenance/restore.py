@@ -152,8 +152,7 @@ def _replace_contents(
 ) -> tuple[Contents, list[str]]:
     """Replace the database's contents by the backup's. Return the restored contents and the names of omitted tables."""
     pending_step_names = [step.name for step in list_pending_steps(archive.list_migrations())]
-    # This statement needs the right createrole, which the database's owner may lack, so the statement is skipped if the
-    # role exists.
+    # If the service's role exists, this statement is skipped, because the owner may lack the right to create roles.
     create_role_statement = steps()[0].statements()[0]
     try:
         with connect(url) as connection, connection.transaction():
@@ -165,7 +164,7 @@ def _replace_contents(
             for statement in (statement for step in applied_steps for statement in step.statements()):
                 if statement != create_role_statement or not target.has_role:
                     connection.execute(statement)
-            # These statements create the foreign keys again, so they must be read before the foreign keys are dropped.
+            # The statements that create the foreign keys again must be read before the foreign keys are dropped.
             statement_rows_after_copy = run_statement(connection, "maintenance/statements_after_rows")
             for statement_row in run_statement(connection, "maintenance/statements_before_rows"):
                 connection.execute(statement_row.statement)

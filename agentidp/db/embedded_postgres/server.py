@@ -104,8 +104,8 @@ def forget_reused_pid(home: Path) -> None:
     data_directory, pid = home / "data", read_postmaster(home).pid
     if not is_alive(pid) or not Path("/proc/self/cwd").exists():
         return
-    # This process has the lock, so a server that AgentIdP started has ended. A server that somebody else has started
-    # here has `data` as its working directory.
+    # This process has locked `home`, so every server that AgentIdP started there has ended. A server that somebody else
+    # started there has `data` as its working directory.
     with contextlib.suppress(PermissionError):  # PostgreSQL itself ignores processes of other users.
         try:
             is_server = Path(f"/proc/{pid}/cwd").readlink() == data_directory
@@ -252,8 +252,8 @@ def temporary(*, durable: bool = False, **options: Any) -> Iterator[EmbeddedPost
 
 
 def _choose_test_directory(durable: bool) -> str:
-    # Creating a database takes 8 ms in memory and 200 ms on a disk. Both directories have short names, because the
-    # server's socket is in the directory, and the length of a socket's path is limited.
+    # Creating a database takes 8 ms in memory and 200 ms on a disk. MEMORY and /tmp are short, because the path of the
+    # server's socket begins with the directory and has a maximum length.
     if not durable:
         with contextlib.suppress(OSError):
             space = os.statvfs(MEMORY)
