@@ -22,8 +22,8 @@ from agentidp.dashboard.usage_filter import LABELS, UsageFilter, read_usage_filt
 from agentidp.db.sql import Call
 
 DELEGATION_FILTERS = ("owner", "agent", "resource")
-"""The filters of the page of delegations. Tokens from an exchange are not counted per credential, so there is no filter by
-credential."""
+"""The filters of the page of delegations. Tokens from an exchange are not counted per credential, so the page has no
+filter by credential."""
 
 
 @pages.blueprint.get("/dashboard/usage")
