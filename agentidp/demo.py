@@ -120,7 +120,7 @@ INCIDENTS = (OUTAGE, RETRY_LOOP, LEAK)
 
 
 def create_demo(url: str, database: Database, at: datetime) -> bool:
-    """Create the demo organization, unless it exists, and return whether it is new. *url* has the operator's role."""
+    """Create the demo organization, unless it exists, and return whether it is new. *url* names the operator's role."""
     at = at.astimezone(UTC)
     if database.of(ORGANIZATION_ID, at).fetch("organizations/get_organization"):
         return False

@@ -78,7 +78,7 @@ def list_events(organization: str | None, as_json: bool, **filters: Any) -> None
 
 
 def _find_trail_id(services: Services, organization: str) -> str:
-    """Return the ID of the organization with this ID or name. An ID is not checked: its organization may be deleted."""
+    """Return an organization's ID from its ID or name. IDs are unchecked, because deleted organizations keep trails."""
     if organizations.is_organization_id(organization):
         return organization
     return str(find_organization(services, organization).organization_id)

@@ -89,7 +89,7 @@ def trust_issuer(agent: str, organization: str | None, as_json: bool, **options:
 
     The agent then needs no secret.
 
-    Prints: credential id, issuer, subject, claims, audience. Warns if the rule trusts more than one workload.
+    Prints: credential id, issuer, subject, claims, audience. Warns if more than one workload can authenticate.
     """
     request_body = {"type": "federated"} | read_options(_RULE, options) | read_options(_LABEL, options)
     with find_and_open_agent(agent, organization) as (services, database, agent_id):

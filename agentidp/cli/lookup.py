@@ -157,10 +157,10 @@ def find_agent(
 ) -> AgentReference:
     """Return a reference to the agent with this ID or name.
 
-    If *id_or_name* is an ID and *organization_id* is not None, whether the agent exists is not checked.
+    The function does not check whether the agent exists if *id_or_name* is an ID and *organization_id* is given.
 
     :param organization_id: the ID of the only organization to search. None means all organizations.
-    :param is_deleted: whether to search the names of deleted agents instead of those of other agents.
+    :param is_deleted: whether to search only the names of deleted agents. By default, these are not searched.
     """
     now = utc_now()
     if agent_id := _parse_uuid(id_or_name):

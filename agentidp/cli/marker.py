@@ -46,7 +46,7 @@ def create_marker(kind: str, organization: str, as_json: bool, **options: Any) -
 @organization_option
 @as_json_option
 def list_markers(organization: str, as_json: bool) -> None:
-    """List an organization's latest markers, latest end first."""
+    """List at most 500 markers of an organization. Markers that end last come first."""
     with open_organization(organization) as (_, database):
         marker_rows = database.fetch("markers/list_markers", limit=markers.MAX_LISTED)
     show([markers.represent(marker_row) for marker_row in marker_rows], as_json)

@@ -193,7 +193,7 @@ def _join_sentences(*texts: str) -> str:
 
 
 def _read_first_line(_context: click.Context, _option: click.Parameter, file: TextIO | None) -> str | None:
-    """Return the secret in the first line of a file. Other processes could read a secret that is an argument."""
+    """Return the secret in the first line of a file. Other processes could read a secret in the command line."""
     return None if file is None else file.readline().strip()
 
 

@@ -42,8 +42,8 @@ class FastRequest(BoundedRequest):
 def send_response(response: Response, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     """Send a response. If its status is 200 and its length known, skip Werkzeug, which would copy the headers.
 
-    The type of the result is a contract: a list is a complete body. ``server/sending.py`` does not make the request
-    wait again, and ``worker.py`` sends the list in one system call. Other iterables may still compute their chunks.
+    A list as the result is a complete body, so ``server/sending.py`` does not make the request wait again, and
+    ``worker.py`` sends the list in one system call. Any other iterable may still compute its chunks.
     """
     body = response.response
     # Werkzeug sends other statuses than 200, because it changes Content-Length and Location for some of them.
@@ -103,7 +103,7 @@ class FastApplication(Application):
         return frozenset(endpoint for endpoint in endpoints if not endpoint.startswith(prefixes_with_hooks))
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
-        """For a path without parameters, set the request's route and return ``None``; otherwise, Werkzeug's adapter."""
+        """Set the route of a path without parameters, and return None. For other paths, return Werkzeug's adapter."""
         rule = self._routes_without_parameters.get((request.method, request.path)) if request is not None else None
         if request is None or rule is None:
             return super().create_url_adapter(request)

@@ -208,7 +208,7 @@ class PollingWorker(Worker):
             connection.is_ended = True
             self._await_events(connection, STOP_KEEPALIVE_LINGER)
         elif connection.has_read_ahead():
-            # EPOLLIN might never report the connection, because the next request was already read. EPOLLOUT does now.
+            # EPOLLOUT reports the connection at once. EPOLLIN might never, because the next request was already read.
             self._await_events(connection, self.cfg.keepalive, select.EPOLLIN | select.EPOLLOUT)
         else:
             self._await_events(connection, self.cfg.keepalive)

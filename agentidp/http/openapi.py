@@ -231,7 +231,7 @@ def _describe_operation(view: Any, rule: Rule) -> dict[str, Any]:
 
 
 def _implied_errors(declarations: Declarations, rule: Rule, needs_token: bool) -> Iterator[type[errors.ApiError]]:
-    """Yield the errors that follow from a route, so that its view does not declare them."""
+    """Yield the errors that a route can return without its view declaring them."""
     # A view that needs a token refuses unknown parameters and a second token, even if it declares no arguments.
     if needs_token or declarations.reads:
         yield errors.ValidationError

@@ -89,8 +89,8 @@ def read_message(body: bytes, headers: Headers) -> Message:
         raise RpcError(UNSUPPORTED_VERSION, "this revision of the protocol is not supported", error_data, id_=id_)
     meta_members = params.get("_meta")
     body_revision = meta_members.get(f"{_META}protocolVersion") if isinstance(meta_members, dict) else None
-    # A message is stateless even if only its body names a stateless revision, so that check_envelope() checks the
-    # message, and refuses it because its header differs from its body.
+    # A message whose body alone names a stateless revision is stateless too. check_envelope() then refuses the message,
+    # because its header differs from its body.
     return Message(id_, json_message["method"], params, header_revision in STATELESS or body_revision in STATELESS)
 
 

@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable, Iterator
 
 SECONDS_TO_FORGET = 20.0
-"""Seconds until one second of an organization's waiting is forgotten. So an organization with a slow server can use the
-second half of the places for at most one second in 20 on average."""
+"""Seconds after which one second of an organization's waiting no longer counts. So, while at least half of the places
+are taken, an organization with a slow server can occupy a place for at most one second in 20 on average."""
 
 MAX_WAITED = 2.5
-"""Maximum seconds of waiting, not yet forgotten, with which an organization can use the second half of the places. A
-client address can cause ten failed requests per minute. If each takes 0.25 s, they do not exceed this maximum."""
+"""Maximum seconds of counted waiting with which an organization gets a place while at least half of the places are
+taken. An address can cause ten failed requests per minute, which do not exceed this maximum if each takes 0.25 s."""
 
 _MAX_FORGETTING = MAX_WAITED * SECONDS_TO_FORGET
 
@@ -59,7 +59,7 @@ class Places:
         now = self._now()
         forgotten_at_by_id = {id_: instant for id_, instant in self._forgotten_at.items() if now < instant}
         old_forgotten_at = forgotten_at_by_id.get(organization_id, now)
-        # min() limits the earlier waiting. Otherwise, an organization that waited long while many places were free
-        # could not use the second half of the places for hours.
+        # min() limits the earlier waiting. Otherwise, an organization that waited long while places were free would
+        # get no place for hours while half of the places are taken.
         new_forgotten_at = min(old_forgotten_at, now + _MAX_FORGETTING) + SECONDS_TO_FORGET * (now - began_at)
         self._forgotten_at = forgotten_at_by_id | {organization_id: max(old_forgotten_at, new_forgotten_at)}

@@ -59,8 +59,8 @@ class _Body:
             self._set_timeout(remaining_seconds)
             yield chunk
             remaining_seconds -= time.monotonic() - began_at
-            # The request waits until it may run again, because the loop then computes the next chunk. The chunks of a
-            # list are already computed. On stock parts, a complete response is an iterator, so its request waits too.
+            # The request waits until it may run again before the loop computes the next chunk. A list needs no wait,
+            # because its chunks are already computed.
             if queue_turn is not None and type(self._chunks) is not list:
                 queue_turn.resume()
         self._set_timeout(None)

@@ -33,8 +33,8 @@ class Services:
     :param directory: the organization of each client.
     :param token_rate: limits the tokens that this process issues per agent and minute.
     :param issuer_tokens: verifies tokens of other issuers, and caches rules of trust and the issuers' keys.
-    :param client_keys: by agent, algorithm and ``kid``, the key that verified the client's last assertion, as JSON and
-        parsed (:mod:`agentidp.oauth.client_assertion`).
+    :param client_keys: the key that verified a client's last assertion, as JSON and parsed, by agent, algorithm and
+        ``kid`` (:mod:`agentidp.oauth.client_assertion`).
     :param verified_tokens: access tokens that this process has verified (:mod:`agentidp.caller.token_verification`).
     """
 
