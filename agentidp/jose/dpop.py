@@ -41,7 +41,7 @@ class Proof:
     issued_at: float
 
     def build_consumption_call(self) -> Call:
-        """Return the call that records the use of the proof. For a used proof, the call raises ``UniqueViolation``."""
+        """Return the call that records the use of the proof. Running the call again raises ``UniqueViolation``."""
         digest = hashlib.sha256(json.dumps(["dpop", self.jkt, self.jti]).encode()).digest()
         # The digest is kept for twice LEEWAY longer, because the clocks of two servers may differ by this time.
         expires_at = datetime.fromtimestamp(self.issued_at, UTC) + timedelta(seconds=MAX_AGE + 2 * LEEWAY)

@@ -46,12 +46,12 @@ _KEY_OPS = ("verify", "sign")
 
 
 def normalize_algorithm(alg: str) -> str:
-    """Return the algorithm's name in stored keys, which have ``EdDSA`` for ``Ed25519``."""
+    """Return the name of an algorithm in stored keys: ``EdDSA`` for ``Ed25519``, and *alg* for any other algorithm."""
     return "EdDSA" if alg == "Ed25519" else alg
 
 
 def list_key_algorithms(jwk: dict[str, Any]) -> set[str]:
-    """Return all algorithms that a key's type supports, by their names in stored keys."""
+    """Return the names of all algorithms that a key's type supports, as stored keys have them."""
     return {
         normalize_algorithm(algorithm)
         for key_type in KEY_TYPES
@@ -141,7 +141,7 @@ def check_public_jwks(jwks: object) -> list[dict[str, Any]]:
     keys = jwks.get("keys") if isinstance(jwks, dict) else None
     if not isinstance(keys, list) or not 1 <= len(keys) <= MAX_KEYS:
         raise ValueError(f"must be a JWK Set with 1 to {MAX_KEYS} keys")
-    checked_keys = [check_public_jwk(key) for key in keys]
+    checked_keys = [check_public_jwk(jwk) for jwk in keys]
     kids = [checked_key["kid"] for checked_key in checked_keys if "kid" in checked_key]
     if len(set(kids)) != len(kids):
         raise ValueError("must not use a kid twice")

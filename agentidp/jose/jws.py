@@ -75,7 +75,7 @@ class UnverifiedJwt:
 def parse_jwt(
     text: str, *, max_length: int, types: tuple[str | None, ...], algorithms: tuple[str, ...]
 ) -> UnverifiedJwt | None:
-    """Parse a JWT without verifying it. Return ``None`` for a JWT that is malformed or not as the parameters require.
+    """Parse a JWT without verifying it. Return ``None`` for a JWT that is malformed or that the parameters exclude.
 
     :param types: accepted values of ``typ``, in lower case. ``None`` accepts a token without ``typ``.
     """

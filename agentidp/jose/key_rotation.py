@@ -78,7 +78,7 @@ def build_unknown_key_error(kid: str) -> ConfigurationError:
 def reencrypt_keys(settings: Settings, *, at: datetime) -> tuple[int, int]:
     """Encrypt the private keys again, under the current instance secret instead of the previous one.
 
-    :returns: the number of keys that were encrypted again, and of all keys that are not revoked.
+    :returns: the number of keys that were encrypted again, and the number of all keys that are not revoked.
     """
     sealer = KeySealer(settings)
     changed_count = 0

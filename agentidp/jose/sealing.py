@@ -79,7 +79,7 @@ def reseal_secrets(
     :param store_statement: the statement that replaces one secret.
     :param id_name: the column with the ID of the object that has the secret.
     :param noun: the noun for the object in an error, for example ``alert target``.
-    :returns: the number of secrets that were encrypted again, and of all secrets.
+    :returns: the number of secrets that were encrypted again, and the number of all secrets.
     """
     changed_count = 0
     with connect(str(settings.database_url)) as connection, connection.transaction():

@@ -35,7 +35,7 @@ MIN_REREAD_SECONDS = 1
 """Minimum seconds between two reads of the keys for an unknown ``kid``, which anybody can invent."""
 
 PATIENCE_SECONDS = 0.1
-"""Maximum seconds that a request waits for a read of the keys, from the read's start, if the process has older keys."""
+"""Maximum seconds from the start of a read of the keys for which a request waits, if the process already has keys."""
 
 FIRST_PATIENCE_SECONDS = 10
 """Maximum seconds that a request waits for the first keys of its process."""
@@ -100,7 +100,7 @@ class SigningKeys:
         return keys
 
     def find_key(self, kid: str) -> VerificationKey | None:
-        """Return the published key *kid* or ``None``. Read the keys again for an unknown kid, because it may be new."""
+        """Return the published key *kid* or ``None``. Read the keys again for an unknown kid: the key may be new."""
         verification_key = self.current().published.get(kid)
         if verification_key is None:
             ongoing_read, now = self._key_read, time.monotonic()

@@ -40,7 +40,7 @@ def host_of(client_uri: str) -> str:
 
 
 def agent_id_of(organization_id: str, client_uri: str) -> UUID:
-    """Return the id of an app's agent in an organization. The id is a hash, so no query is needed to find it."""
+    """Return the id of an app's agent in an organization. The id is a hash of both arguments, so no query is needed."""
     text = json.dumps(["client id metadata document", organization_id, client_uri])
     return UUID(bytes=hashlib.sha256(text.encode()).digest()[:16])
 

@@ -37,7 +37,7 @@ ERRORS = (
 
 
 def describe_parameter(description: str, *validators: ma.validate.Validator) -> ma.fields.String:
-    """Return the schema's field for a parameter, which is a string."""
+    """Return the schema field of a string parameter."""
     return ma.fields.String(validate=validators, metadata={"description": description})
 
 

@@ -19,7 +19,7 @@ from agentidp.oauth.client import Client
 from agentidp.services import Services
 
 PROVISION = "agentidp_provision_agent"
-"""Key in ``app.extensions`` of the function that creates an agent, which this lower layer must not import."""
+"""Key in ``app.extensions`` of the function that creates an agent. This layer must not import that function."""
 
 NO_AGENT_YET, SWITCHED_OFF, RULE_FULL, AGENTS_FULL, NOT_CREATED = REASONS = (
     "no agent yet",

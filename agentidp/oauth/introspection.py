@@ -48,7 +48,7 @@ class ConfirmationSchema(ma.Schema):
 
 
 class SubjectIdSchema(ma.Schema):
-    """The person for whom an agent acts: an issuer and its ``sub`` (RFC 9493 section 3.2.3)."""
+    """The person for whom an agent acts: the issuer and ``sub`` of the person's token (RFC 9493 section 3.2.3)."""
 
     format = ma.fields.String(required=True, validate=ma.validate.Equal("iss_sub"))
     iss = ma.fields.String(required=True)

@@ -32,8 +32,8 @@ def revoke() -> Response:
     A refresh token ends with its access tokens. A client with a public credential sends its `client_id` alone, and can
     revoke only its own tokens.
 
-    The response is also 200 for a malformed token or one of another organization (RFC 7009 section 2.2). It is 400
-    `unauthorized_client` for another agent's token if the client does not have that scope (RFC 7009 section 2.1).
+    A malformed token, or a token of another organization, gets 200 too (RFC 7009 section 2.2). Another agent's token
+    gets 400 `unauthorized_client` if the client lacks the scope `agents:write` (RFC 7009 section 2.1).
     """
     request = current_request()
     form = read_token_form(request)

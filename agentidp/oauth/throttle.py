@@ -32,7 +32,7 @@ CELLS = 2**22
 """Number of throttles (cells). Clients in the same cell share a throttle."""
 
 NEARBY = CELLS // 1024
-"""Number of next higher cells in which a failure deletes unused rows. About one such row per 4,096 cells remains."""
+"""Number of next higher cells in which a failure deletes unused rows. About one unused row per 4,096 cells remains."""
 
 
 class Prefix(NamedTuple):
@@ -70,7 +70,7 @@ def record_failure(database: Database, cell: int, rejection: Rejection, at: date
 
 
 def admit_event(database: Database, cell: int, at: datetime, *, every: timedelta = INTERVAL) -> bool:
-    """Count an event in a throttle, which forgets it after *every*. Return whether the throttle admits the event."""
+    """Count an event in a throttle until *every* has passed. Return whether the throttle admits the event."""
     [admitted_rows] = database.of(UNKNOWN_ORGANIZATION, at).run(_build_failure_call(cell, at, every))
     return bool(admitted_rows)
 

@@ -18,8 +18,8 @@ declare
     v_keys text[] := array[resource_key(p_resource collate "default")];
 begin
     if v_scopes is null then
-        -- Several resource servers may share this audience, and one whose identifier the organization owns is enough. The
-        -- callers only ask whether the result is null, so the scopes of any of the resource servers are right.
+        -- Several resource servers may share this audience, and the organization must own the identifier of one of them. The
+        -- callers only compare the result with null, so the scopes of any resource server can be returned.
         select min(scopes), array_agg(resource_key(coalesce(audience_claim, resource)))
         into v_scopes, v_keys
         from resource_servers

@@ -97,7 +97,7 @@ begin
         elsif v_agent_scopes <@ v_target_scopes then
             v_granted := v_agent_scopes;
         else
-            -- The token gets the scopes that agent and resource have in common, in the agent's order. If these have no scope in
+            -- The token gets the scopes that agent and resource have in common, in the agent's order. If no scope is in
             -- common, the token has no scopes ('{}'), and only shows who the agent is. exchange_token refuses such a token.
             v_granted := array(
                 select agent_scopes.scope

@@ -11,7 +11,7 @@ create or replace function lock_quotas(
 ) returns boolean
 language plpgsql as $$
 begin
-    -- This function sets the timeout, and not its caller, because on Citus the organization's worker waits for the lock.
+    -- This function, and not its caller, sets the timeout, because on Citus the organization's worker waits for the lock.
     perform set_config('lock_timeout', p_timeout, true);
     perform pg_advisory_xact_lock(hashtext(p_organization_id), 16);
     return true;

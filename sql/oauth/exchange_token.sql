@@ -1,4 +1,4 @@
--- Issues a token for an exchange (RFC 8693) at "at", as oauth/issue_access_token does, and counts it for the subject too.
+-- Issues a token for an exchange (RFC 8693) at "at", as oauth/issue_access_token does, and counts the token for the subject too.
 --
 -- No row if the authentication fails. Otherwise one row: refusal: the logged reason why the subject's token is not acceptable, or
 -- null; and the columns of oauth/issue_access_token. is_target_known is also false if the delegation rule does not have the

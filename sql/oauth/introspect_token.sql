@@ -8,10 +8,10 @@
 -- oauth/issue_access_token;
 -- token_agent_id, jti, issued_at (timestamptz), audience: of the token, all null if there is no token;
 -- own_resource: our own API;
--- delegation_agent_ids (uuid[]), delegation_jtis (text[]), delegation_audiences (text[]), delegation_rule_id: of a token by
+-- delegation_agent_ids (uuid[]), delegation_jtis (text[]), delegation_audiences (text[]), delegation_rule_id: of a token from an
 -- exchange, or null for any other token: the agents and the rule as in oauth/exchange_token, and the jti and aud of each token
--- that was exchanged. Such a token is active only while its subject and actors are active, its rule exists, and the exchanged
--- tokens and their audiences are valid;
+-- that was exchanged. A token from an exchange is active only while its subject and actors are active, its rule exists,
+-- and the exchanged tokens and their audiences are valid;
 -- durable: false lets the commit be acknowledged before it is on disk.
 --
 -- max-pages-read: 500, because one call in 16 deletes up to 64 expired identifiers, each by its primary key
