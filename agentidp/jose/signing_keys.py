@@ -100,7 +100,7 @@ class SigningKeys:
         return keys
 
     def find_key(self, kid: str) -> VerificationKey | None:
-        """Return the published key *kid* or ``None``. Read the keys again for an unknown kid: the key may be new."""
+        """Return the published key *kid* or ``None``. An unknown kid may be new, so the keys are read again."""
         verification_key = self.current().published.get(kid)
         if verification_key is None:
             ongoing_read, now = self._key_read, time.monotonic()

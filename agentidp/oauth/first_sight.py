@@ -57,15 +57,15 @@ def match_provisioning_rule(
     verdict = services.issuer_tokens.verify_token(token, candidates, at, organization_id=organization_id)
     if not verdict.accepting or not isinstance(token.claims.get("sub"), str):
         return unknown_client
-    rule_row = verdict.accepting[0].row
-    agent_id = rule_row.agent_id or find_ended_agent(services.database.of(organization_id, at), token)
+    accepting_row = verdict.accepting[0].row
+    agent_id = accepting_row.agent_id or find_ended_agent(services.database.of(organization_id, at), token)
     if agent_id is not None:
         # An existing agent's own rules decide instead of the provisioning rule, because the agent may no longer trust
         # the token.
         return federated_token.verify_for_client(services, token, replace(client, agent_id=agent_id), at)
-    if not rule_row.is_on:
+    if not accepting_row.is_on:
         return replace(client, refusal=SWITCHED_OFF)
-    return replace(client, new_subject=(rule_row, token))
+    return replace(client, new_subject=(accepting_row, token))
 
 
 def find_ended_agent(database: OrganizationDatabase, token: IssuerToken) -> UUID | None:

@@ -283,12 +283,12 @@ class _Comparer:
         """Compare the token with a delegation rule by which the agents *actor_ids* may act."""
         # By default, a token must name the acting agent: an ID-JAG in client_id, other tokens in the audience.
         issuer, prepared_claims = self.app_services.settings.issuer, self.token.prepared_claims
-        named_id = prepared_claims.claims.get("client_id") if self.is_id_jag else prepared_claims.audience
-        expected_id = next((str(actor_id) for actor_id in actor_ids if str(actor_id) == named_id), str(actor_ids[0]))
+        id_in_token = prepared_claims.claims.get("client_id") if self.is_id_jag else prepared_claims.audience
+        expected_id = next((str(actor_id) for actor_id in actor_ids if str(actor_id) == id_in_token), str(actor_ids[0]))
         id_jag_audience = {"audience": issuer} if self.is_id_jag else {}
         comparisons = self._compare_with_rule({"audience": expected_id} | trust | id_jag_audience)
         if self.is_id_jag:
-            comparisons.append(Comparison("client_id", expected_id, named_id, named_id == expected_id))
+            comparisons.append(Comparison("client_id", expected_id, id_in_token, id_in_token == expected_id))
         refusals = {find_subject_refusal(self.token.claims, actor_id, issuer) for actor_id in actor_ids}
         may_act = None in refusals
         verdict = "can act" if may_act else str(refusals.pop())
