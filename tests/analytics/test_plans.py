@@ -30,30 +30,37 @@ ORGANIZATION = "org-00000007-0000-4000-8000-000000000000"
 
 
 FLEET = """
-with hourly as materialized (
-    select
-        lpad(agent::text, 32, '0')::uuid as agent_id,
-        calendar.day,
-        hour,
-        case
-            when agent %% 50 = 1 and ago < 3 then 0
-            when agent %% 5 = 2 and extract(dow from calendar.day) in (0, 6)
-                then case when agent %% 100 = 2 and ago < 7 then 30 else 0 end
-            when agent %% 40 = 3 and ago = 1 and hour between 3 and 8 then 900
-            when agent %% 40 = 4 then 60
-            else (agent + ago + hour) %% 7
-        end as tokens,
-        case when agent %% 60 = 5 and ago = 1 and hour = 9 then 400 else 0 end as rejected
+with days as (
+    select %(today)s::date - ago as day, ago, extract(isodow from %(today)s::date - ago) > 5 as is_weekend
+    from generate_series(0, 89) as ago
+),
+daily as materialized (
+    select lpad(agent::text, 32, '0')::uuid as agent_id, day, by_hour.*
     from generate_series(1, %(agents)s) as agent
-    cross join generate_series(0, 89) as ago
-    cross join lateral (select %(today)s::date - ago as day) as calendar
-    cross join generate_series(0, 23) as hour
+    cross join days
+    cross join lateral (
+        select
+            sum(tokens) as tokens, sum(rejected) as rejected, array_agg(tokens) as tokens_by_hour,
+            array_agg(3 * tokens) as requests_by_hour, array_agg(rejected) as rejected_by_hour
+        from (
+            select
+                case
+                    when agent %% 50 = 1 and ago < 3 then 0
+                    when agent %% 5 = 2 and is_weekend then case when agent %% 100 = 2 and ago < 7 then 30 else 0 end
+                    when agent %% 40 = 3 and ago = 1 and hour between 3 and 8 then 900
+                    when agent %% 40 = 4 then 60
+                    else (agent + ago + hour) %% 7
+                end as tokens,
+                case when agent %% 60 = 5 and ago = 1 and hour = 9 then 400 else 0 end as rejected
+            from generate_series(0, 23) as hour
+        ) as hours
+    ) as by_hour
 ),
 registered as (
     insert into agents (organization_id, agent_id, name, description, scopes, status, created_at, updated_at)
     select distinct
         %(organization_id)s, agent_id, agent_id::text, '', array['analytics:read'], 'active', now(), now()
-    from hourly
+    from daily
 ),
 of_the_organization as (
     insert into usage_daily (organization_id, day, slot, tokens, tokens_by_hour, requests_by_hour, rejected_by_hour)
@@ -61,7 +68,10 @@ of_the_organization as (
         %(organization_id)s, day, 0, sum(tokens), array_agg(tokens order by hour), array_agg(3 * tokens order by hour),
         array_agg(rejected order by hour)
     from (
-        select day, hour, sum(tokens) as tokens, sum(rejected) as rejected from hourly group by day, hour
+        select day, hour, sum(hours.tokens) as tokens, sum(hours.rejected) as rejected
+        from daily
+        cross join unnest(tokens_by_hour, rejected_by_hour) with ordinality as hours (tokens, rejected, hour)
+        group by day, hour
     ) as hours
     group by day
 )
@@ -70,11 +80,10 @@ insert into agent_usage_daily (
     tokens_by_hour, requests_by_hour, rejected_by_hour
 )
 select
-    %(organization_id)s, day, agent_id, 0, sum(tokens), 3 * sum(tokens), sum(rejected),
-    array_agg(tokens order by hour), array_agg(3 * tokens order by hour), array_agg(rejected order by hour)
-from hourly
-group by day, agent_id
-having sum(tokens) > 0
+    %(organization_id)s, day, agent_id, 0, tokens, 3 * tokens, rejected,
+    tokens_by_hour, requests_by_hour, rejected_by_hour
+from daily
+where tokens > 0
 """
 """90 days of agents, of which some stop, work at a weekend, loop, do not keep their tokens, or fail to authenticate."""
 
