@@ -5,17 +5,16 @@ A rule is JSON in the column ``trust`` of a credential, a delegation rule or a p
 | step | credential | delegation rule | provisioning rule |
 |---|---|---|---|
 | 1. check a new rule (``rule_checks``) | ``check_rule`` | ``check_delegation_rule`` | ``check_provisioning_rule`` |
-| 2. read the rules for a token from the | ``client_rules`` or | ``delegation_rules`` | ``provisioning_rules`` |
-| database by a statement in ``sql/oauth`` | ``trusting_rules`` | | |
+| 2. read the rules | ``client_rules``, ``trusting_rules`` | ``delegation_rules`` | ``provisioning_rules`` |
 | 3. keep the rules in memory | per agent and issuers | per credential and ``aud`` | no |
 | 4. make a ``Candidate`` of | the credential's agent | the acting agent | no agent |
-| 5. check that the rule was not deleted, by | its JSON | its ID | its ID |
-| the function | ``issue_token`` | ``chain_refusal`` | ``create_agent_at_first_sight`` |
+| 5. find the rule again | JSON (``issue_token``) | ID (``chain_refusal``) | ID (``create_agent_at_first_sight``) |
 
-In step 4, ``IssuerTokens.parse_rule`` makes a :class:`agentidp.federation.rule.Rule` of the JSON, and ``verify_token``
-compares the candidates with the token. Step 5 is in the transaction that issues the token or creates the agent.
+The statements of step 2 are in ``sql/oauth``. In step 4, ``IssuerTokens.parse_rule`` makes a ``Rule`` of the JSON, and
+``verify_token`` compares the candidates with the token. In step 5, the transaction that issues the token or creates the
+agent finds the rule by its JSON or ID, because the rule may have been deleted.
 
-Read ``rule``, ``key_set``, ``issuer_keys`` and ``issuer_tokens`` in this order, then ``oauth/federated_token.py`` and
-``oauth/token_exchange.py``. Read ``issuer_documents`` only to learn how keys are fetched, and ``rule_checks``,
-``platforms`` and ``presets`` only to learn how rules are written.
+Read ``rule`` and ``issuer_tokens``, then ``oauth/federated_token.py`` and ``oauth/token_exchange.py``. The modules
+``key_set``, ``issuer_keys`` and ``issuer_documents`` select, cache and fetch keys. ``rule_checks``, ``platforms`` and
+``presets`` are about new rules.
 """

@@ -79,21 +79,21 @@ def find_client(services: Services, token: IssuerToken, organization_id: str, ro
     verdict = services.issuer_tokens.verify_token(
         token, candidates, at, organization_id=organization_id, tries_every_agent=True, is_last=False
     )
-    agent_ids = {
+    matching_agent_ids = {
         candidate.agent_id
         for candidate in candidates
         if candidate.rule and candidate.rule.is_met_by(token.prepared_claims)
     }
     if len(verdict.accepting) > 1:
         return replace(unknown_client, refusal=SEVERAL_AGENTS)
-    if len(agent_ids) > 1 and verdict.has_untried_keys:
+    if len(matching_agent_ids) > 1 and verdict.has_untried_keys:
         return replace(unknown_client, refusal=TOO_MANY_RULES)
     if verdict.accepting:
         [accepting_candidate] = verdict.accepting
         return replace(client, agent_id=accepting_candidate.agent_id, key_or_rule=accepting_candidate.rule_json)
     # If no rule matches the claims, the failure belongs to the agent whose rule names the token's subject or a pattern
     # for it. Rules for all subjects are left out.
-    agent_ids = agent_ids or {
+    agent_ids = matching_agent_ids or {
         candidate.agent_id for candidate in candidates if candidate.rule and candidate.rule.subject is not None
     }
     if len(agent_ids) != 1:
