@@ -1,5 +1,5 @@
 -- Erases the content of the audit events about the given subjects. If a subject is an agent, this includes the events about its
--- credentials, markers and findings. The chain can still be verified. Returns one row: the number of events.
+-- credentials, markers and findings. The chain can still be verified. Returns one row: the number of changed events.
 -- Parameters: organization_id; subjects (text[]), or null for all events.
 --
 -- for: operator

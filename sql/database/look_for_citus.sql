@@ -1,5 +1,5 @@
--- Returns one row with has_citus: whether the database has a function that only Citus creates. Also makes Citus forward each "set
--- local" to its workers. Without Citus, this setting has no effect.
+-- Returns one row with has_citus: whether the database has a function that only Citus creates. Also makes Citus, if
+-- it is installed, forward each "set local" to its workers.
 --
 -- for: connection
 select

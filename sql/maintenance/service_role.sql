@@ -1,5 +1,5 @@
--- Returns the attributes of the service's role, the tables that it owns, and the roles of which it is a member, because these give
--- the role more rights than were granted to it. Returns one row, or no row if the role does not exist.
+-- Returns the attributes of the service's role, the tables that it owns, and the roles of which it is a member. Returns one row,
+-- or no row if the role does not exist.
 select
     rolsuper as is_superuser,
     rolbypassrls as bypasses_row_security,

@@ -1,5 +1,5 @@
 -- Returns the last evaluation of an organization's findings, for the operator's metrics. One row: the instant of the evaluation,
--- or of the organization's creation if there was none; the duration in seconds; the number of kinds of findings that it left out.
+-- or of the organization's creation if there was none; the duration in seconds; the number of kinds of findings that were left out.
 -- Parameters: organization_id.
 select
     coalesce(last.evaluated_at, organizations.created_at) as evaluated_at,

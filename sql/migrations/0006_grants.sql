@@ -2,7 +2,7 @@
 
 alter table agents add column redirect_uris text[] not null default '{}';
 
--- The number of days after which a person who has let an agent act by the rule must allow it again.
+-- The maximum age of a grant by the rule, in days. Afterwards the person must allow the access again.
 alter table delegation_rules add column grant_days integer not null default 30;
 
 -- The access that people have allowed. A row begins as an authorization code, which is valid for a minute, and becomes a refresh
@@ -37,8 +37,8 @@ create table grants (
     foreign key (organization_id, agent_id) references agents,
     check ((challenge is null) = (redirect_uri is null) and (challenge is null) = (last_used_at is not null))
 );
--- Each condition is always true. A statement repeats the condition to use the index. Without the conditions, a plan that was made
--- on an empty table would read one of these indexes in place of the primary key.
+-- The condition of each index is always true. A statement that repeats the condition can use the index. Without the conditions, a
+-- plan that was made on an empty table would read one of the indexes in place of the primary key.
 create index grants_organization_id_agent_id_idx on grants (organization_id, agent_id)
     where agent_id >= '00000000-0000-0000-0000-000000000000';
 create index grants_organization_id_delegation_rule_id_idx on grants (organization_id, delegation_rule_id)

@@ -160,7 +160,7 @@ create table quotas (
     tokens bigint not null check (tokens > 0),
     -- Whether the quota refuses tokens. If false, the quota counts the tokens that it would have refused.
     is_enforced boolean not null,
-    -- other_days is the number of tokens on all days of the month except the day other_days_of. Both are null if the quota is not
+    -- other_days is the number of tokens on all days of the month except the day other_days_of. Null if the quota is not
     -- per month, or if the tokens are not summed yet.
     other_days_of date,
     other_days bigint,
@@ -186,7 +186,7 @@ create policy own_organization on announced_suspensions using (organization_id =
 grant select, insert, delete on announced_suspensions to agentidp_service;
 
 -- Views of agents that may act and of credentials that may authenticate. Migrations 0004 and 0007 replace active_agents. Only servers
--- of release 1.0.0 use client_credentials, because migration 0004 adds functions for its conditions.
+-- of release 1.0.0 use client_credentials. Newer servers use the functions of migration 0004.
 --
 -- With security_invoker, the privileges and the row-level security of the role that runs the statement apply instead of those of
 -- the view's owner.

@@ -40,7 +40,7 @@ grant select, insert, update on agent_usage_daily to agentidp_service;
 
 -- Tokens by credential and resource. One row per organization, UTC day, agent, credential, resource and slot. The transaction
 -- that counts a token in agent_usage_daily counts it in this table too. Imported tokens have no credential, so agent_usage_daily
--- may have more tokens of an agent.
+-- may have more tokens of an agent than this table.
 create table credential_usage_daily (
     organization_id text collate "C" not null,
     day date not null,
@@ -126,8 +126,8 @@ create table usage_monthly (
     month date not null check (extract(day from month) = 1),
     -- The sums contain the days of the month before this day.
     summed_until date not null,
-    -- The tokens of all agents. Counters only grow, so no agent's sum has changed as long as the organization's counters in
-    -- usage_daily for the summed days have this sum.
+    -- The tokens of all agents. The stored sums are valid while usage_daily has the same number of tokens for the summed days,
+    -- because counters only grow.
     tokens bigint not null,
     -- The agents with tokens, and in the same order the number of tokens of each agent.
     agent_ids uuid[] not null,

@@ -26,7 +26,7 @@ create table findings (
     note text check (char_length(note) <= 1000),
     -- The finding's JSON in the last report.
     report jsonb not null,
-    -- The highest severity that alerts have announced since the finding last began. Null: none, because of a mute.
+    -- The highest severity that alerts have announced since the finding last became ongoing. Null: none, because of a mute.
     announced_severity text check (announced_severity in ('info', 'warning', 'critical')),
     primary key (organization_id, finding_id)
 );

@@ -1,7 +1,7 @@
 -- The audit trail of all changes. Each organization has a chain of events, in which each event contains the hash of the previous
 -- event. The instance has a chain too, for events such as changes of signing keys.
 --
--- The tables have no foreign key to organizations: a chain outlives its organization, and the instance is no organization.
+-- The tables have no foreign key to organizations, because a chain outlives its organization, and the instance is no organization.
 
 -- The last event of each chain. A transaction that adds an event locks this row, so that no two events have the same predecessor.
 -- If the last events of a chain are removed, this row proves the removal.
