@@ -84,8 +84,7 @@ def _check_apprise_url(scheme: str, url: str, networks: AllowedNetworks) -> str:
         raise BadAddress(f"must have one of apprise's schemes {', '.join(sorted(APPRISE_SCHEMES))}")
     if scheme in PLAIN_APPRISE_SCHEMES and not networks.allow_plain:
         raise BadAddress(f"must be {scheme}s, which uses TLS: {_NO_NETWORK}")
-    # The query of urlsplit() is not used, because apprise also reads parameters after a "#". Both ";" and "&" separate
-    # parameters.
+    # The query of urlsplit() is not used, because apprise also reads parameters after a "#".
     parameters = [parameter for parameter in re.split("[&;]", url.partition("?")[2]) if parameter]
     if {unquote(parameter.partition("=")[0]).strip().lower() for parameter in parameters} - APPRISE_PARAMETERS:
         raise BadAddress(f"must have no parameters but {', '.join(sorted(APPRISE_PARAMETERS))}")

@@ -101,9 +101,11 @@ class Dispatcher:
         self._turns = {turn: organization_id for turn, organization_id in self._turns.items() if not turn.done()}
         at, new_turn_count = self._clock(), 0
         # The items are copied, because other threads may add items during the loop.
-        slow_ids = {organization_id for organization_id, sent_at in [*self._slow_at.items()] if at - sent_at < SLOW_FOR}
+        slow_organization_ids = {
+            organization_id for organization_id, sent_at in [*self._slow_at.items()] if at - sent_at < SLOW_FOR
+        }
         for organization_id in self._list_waiting_organizations(at):
-            max_new_turns = self._compute_max_new_turns(organization_id, slow_ids)
+            max_new_turns = self._compute_max_new_turns(organization_id, slow_organization_ids)
             if max_new_turns <= 0:
                 continue
             targets = self._database.of(organization_id, at).fetch_durably(
@@ -114,22 +116,17 @@ class Dispatcher:
             new_turn_count += len(targets)
         return new_turn_count
 
-    def _compute_max_new_turns(self, organization_id: str, slow_ids: set[str]) -> int:
-        """Return how many more turns an organization may have now, or 0 or less if it must wait.
-
-        :param slow_ids: the IDs of the organizations that count as slow.
-        """
+    def _compute_max_new_turns(self, organization_id: str, slow_organization_ids: set[str]) -> int:
+        """Return the maximum number of turns that may start for an organization now. Zero or less: it must wait."""
         turn_organization_ids = list(self._turns.values())
         max_new_turns = min(
             self._concurrency - len(turn_organization_ids),
             MAX_TURNS_PER_ORGANIZATION - turn_organization_ids.count(organization_id),
         )
-        if organization_id not in slow_ids:
+        if organization_id not in slow_organization_ids:
             return max_new_turns
-        return min(
-            max_new_turns,
-            MAX_SLOW_TURNS - sum(turn_organization_id in slow_ids for turn_organization_id in turn_organization_ids),
-        )
+        slow_turn_count = sum(running_id in slow_organization_ids for running_id in turn_organization_ids)
+        return min(max_new_turns, MAX_SLOW_TURNS - slow_turn_count)
 
     def send_due_messages(self) -> int:
         """Send messages until no message is due any more, and return the number of turns.

@@ -52,10 +52,11 @@ def agent_usage(caller: Caller, period: Period, include: str | None = None) -> R
     period_members = {"month": period.first.strftime("%Y-%m")} if period.is_month else period.described
     if has_names:
         response_rows = [
-            {"agentId": row.agent_id, "tokenCount": row.token_count, "agentName": row.agent_name} for row in agent_rows
+            {"agentId": agent_row.agent_id, "tokenCount": agent_row.token_count, "agentName": agent_row.agent_name}
+            for agent_row in agent_rows
         ]
     else:
-        response_rows = [row[:2] for row in agent_rows]
+        response_rows = [agent_row[:2] for agent_row in agent_rows]
     return data_response(
         {"tenantId": caller.organization_id, **period_members, "data": response_rows},
         NamedAgentTokensSchema if has_names else AgentTokensSchema,

@@ -34,10 +34,10 @@ def agent_tokens_by_day(caller: Caller, period: Period) -> Response:
     token_rows, agent_rows = caller.read_together(
         Call("analytics/agent_usage_by_day", period.bounds | {"limit": MAX_ROWS + 1}), Call("analytics/agent_names", {})
     )
-    names_by_id = {row.agent_id: row.name for row in agent_rows}
+    names_by_id = {agent_row.agent_id: agent_row.name for agent_row in agent_rows}
 
-    def represent(row: Any) -> dict[str, Any]:
-        agent_id, agent_name = str(row.agent_id), names_by_id[row.agent_id]
-        return {"date": row.on_day.isoformat(), "tokens": row.tokens, "agentId": agent_id, "agentName": agent_name}
+    def represent(usage: Any) -> dict[str, Any]:
+        agent_id, agent_name = str(usage.agent_id), names_by_id[usage.agent_id]
+        return {"date": usage.on_day.isoformat(), "tokens": usage.tokens, "agentId": agent_id, "agentName": agent_name}
 
     return respond(caller, period, check_rows(token_rows), AgentTokensOfDaySchema, represent)

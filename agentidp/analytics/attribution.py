@@ -76,13 +76,13 @@ class Attribution:
 def read_attribution(
     caller: Caller, period: Period, agent_id: UUID | None, *more_calls: Call
 ) -> tuple[Attribution, list[Rows]]:
-    """Return the tokens of an agent (``None``: of the organization) in a period, and the rows of *more_calls*.
+    """Return the tokens of a period, and the rows of *more_calls*. *agent_id* ``None`` is for all agents.
 
     :raises NotFound: the organization has no such agent, not even a deleted one.
     """
     if agent_id is not None:
         # The credentials are read after the tokens, so that they include credentials that were created in between.
-        day_rows, credential_rows, agent_rows, *more_rows = caller.read_together(
+        usage_rows, credential_rows, agent_rows, *more_rows = caller.read_together(
             Call("analytics/agent_use", period.bounds | {"agent_id": agent_id}),
             Call("analytics/agent_credentials", {"first": period.first, "agent_id": agent_id}),
             Call("audit/agent_names", {"agent_ids": [agent_id]}),
@@ -91,9 +91,9 @@ def read_attribution(
         require_row(agent_rows)
         token_rows = [
             TokensOfCredential(
-                agent_id, row.credential_id, row.resource, [(row.on_day - period.first).days], [sum(row.hours)]
+                agent_id, usage.credential_id, usage.resource, [(usage.on_day - period.first).days], [sum(usage.hours)]
             )
-            for row in day_rows
+            for usage in usage_rows
         ]
     else:
         token_rows, credential_rows, agent_rows, *more_rows = caller.read_together(
@@ -102,12 +102,12 @@ def read_attribution(
             Call("analytics/agent_names", {}),
             *more_calls,
         )
-    names_by_id = {row.agent_id: row.name for row in agent_rows}
+    names_by_id = {agent_row.agent_id: agent_row.name for agent_row in agent_rows}
     unattributed_by_day = [0] * period.days
-    for row in token_rows:
+    for token_row in token_rows:
         # A row without a credential has the total, from which the tokens of the credentials are subtracted.
-        add_tokens(unattributed_by_day, row, 1 if row.credential_id is None else -1)
-    attributed_rows = [row for row in token_rows if row.credential_id is not None]
+        add_tokens(unattributed_by_day, token_row, 1 if token_row.credential_id is None else -1)
+    attributed_rows = [token_row for token_row in token_rows if token_row.credential_id is not None]
     return Attribution(period, attributed_rows, unattributed_by_day, credential_rows, names_by_id, agent_id), more_rows
 
 
@@ -132,7 +132,7 @@ def respond_by_day(
     item_schema: type[ma.Schema],
     represent: Callable[[Any, str], dict[str, Any]],
 ) -> Response:
-    """Return a response with one row per day with tokens and credential or resource (*usages*).
+    """Return a response with one row per credential or resource (*usages*) and day with tokens.
 
     :param represent: returns a usage as JSON. Its second argument is the identifier of our own API.
     :raises ValidationError: there are more than :data:`MAX_ROWS` rows.

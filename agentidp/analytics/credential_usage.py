@@ -127,17 +127,17 @@ def list_used_credentials(attribution: Attribution) -> list[CredentialUsage]:
         row.credential_id: CredentialUsage(**row._asdict(), agent_name=names_by_id[row.agent_id], days=period.days)
         for row in attribution.credentials
     }
-    for row in attribution.rows:
-        credential = credentials_by_id.get(row.credential_id)
+    for token_row in attribution.rows:
+        credential = credentials_by_id.get(token_row.credential_id)
         if credential is None:
-            # Only temporary credentials of ``agentidp token`` are deleted, so that command issued these tokens.
-            credential = credentials_by_id[row.credential_id] = CredentialUsage(
-                row.credential_id, row.agent_id, names_by_id[row.agent_id], "operator", period.days
+            # ``agentidp token`` issued these tokens, because only the credentials of this command are deleted.
+            credential = credentials_by_id[token_row.credential_id] = CredentialUsage(
+                token_row.credential_id, token_row.agent_id, names_by_id[token_row.agent_id], "operator", period.days
             )
-        token_count = sum(row.tokens)
-        credential.usage.append((row.days, row.tokens))
+        token_count = sum(token_row.tokens)
+        credential.usage.append((token_row.days, token_row.tokens))
         credential.tokens += token_count
-        credential.by_resource[row.resource] += token_count
+        credential.by_resource[token_row.resource] += token_count
     credentials = [
         credential
         for credential in credentials_by_id.values()

@@ -72,7 +72,7 @@ class Impact:
 
     @property
     def valid_tokens(self) -> dict[str, Any]:
-        """The maximum number of valid tokens, and their last expiry, if each was issued at the end of its hour."""
+        """The maximum number of valid tokens, and the last expiry if each token was issued at the end of its hour."""
         max_valid_tokens, valid_until = 0, None
         for (hour, lifetime), tokens in self.issued.items():
             latest_issued_at = min(self.at, hour + HOUR)
@@ -164,7 +164,7 @@ def _add_tokens(issued: Issued, row: Any, lifetime: int, factor: int = 1) -> Non
 def read_credential_impact(run: Run, agent_id: UUID, credential_id: UUID, at: datetime, ttl: int) -> Impact:
     """Return what breaks if a credential is revoked. *ttl* is the default lifetime of a token in seconds.
 
-    :raises NotFound: the agent has no such credential, or it is revoked.
+    :raises NotFound: the agent has no such credential, or the credential is revoked.
     """
     credential_rows, token_rows, server_rows = run(
         Call("agents/list_credentials", {"agent_id": agent_id}), _build_agent_use_call(agent_id, at), RESOURCE_SERVERS
@@ -214,13 +214,16 @@ def read_resource_server_impact(run: Run, server: Any, at: datetime, ttl: int) -
         Call("analytics/resource_use", {"resource": server.resource, **Period.of(DAYS, at).bounds}),
         build_count_grants_call(resource=server.resource),
     )
-    agent_rows = [row for row in token_rows if row.agent_id is not None]
-    [name_rows] = run(Call("audit/agent_names", {"agent_ids": [row.agent_id for row in agent_rows]}))
+    agent_rows = [token_row for token_row in token_rows if token_row.agent_id is not None]
+    [name_rows] = run(Call("audit/agent_names", {"agent_ids": [agent_row.agent_id for agent_row in agent_rows]}))
     for token_row in token_rows:
         if token_row.agent_id is None:
             _add_tokens(issued_tokens, token_row, lifetime)
-    names_by_id = {row.agent_id: row.name for row in name_rows}
-    agents = [AgentTokens(row.agent_id, names_by_id[row.agent_id], sum(row.hours), row.last_day) for row in agent_rows]
+    names_by_id = {name_row.agent_id: name_row.name for name_row in name_rows}
+    agents = [
+        AgentTokens(agent_row.agent_id, names_by_id[agent_row.agent_id], sum(agent_row.hours), agent_row.last_day)
+        for agent_row in agent_rows
+    ]
     return Impact(issued_tokens, at, receiving_agents=_sort_by_tokens(agents), grants=grant_count.grants)
 
 
@@ -248,7 +251,7 @@ def _build_agent_use_call(agent_id: UUID, at: datetime) -> Call:
 
 
 def _sum_tokens_of_actors(agent_id: UUID, delegations: Rows, first_day: date) -> list[AgentTokens]:
-    """Return the other agents that acted for *agent_id*, each with its number of such tokens, most tokens first.
+    """Return the agents that got tokens to act for *agent_id*, and the number of these tokens, most tokens first.
 
     :param delegations: rows of ``analytics/delegations`` for a period that begins on *first_day*.
     """

@@ -44,5 +44,5 @@ def token_trend(caller: Caller, period: Period) -> Response:
 
 @lru_cache(maxsize=256)
 def _list_dates(period: Period) -> tuple[str, ...]:
-    """Return a period's days in ISO 8601, oldest first. The result is cached, because few periods are common."""
+    """Return a period's days in ISO 8601, oldest first. Cached, because most requests have one of a few periods."""
     return tuple((period.first + timedelta(days=day_index)).isoformat() for day_index in range(period.days))

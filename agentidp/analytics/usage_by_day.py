@@ -24,12 +24,12 @@ class OrganizationDaySchema(AgentDaySchema):
 @usage_route(blueprint, "/usage", period_schema("UsageByDay", OrganizationDaySchema), tool="usage_by_day")
 def usage_by_day(caller: Caller, period: Period) -> Response:
     """Tokens, requests, rejected requests and tokens refused by quotas per UTC day, zeros included, oldest first."""
-    day_rows, refusal_rows = caller.read_together(
+    usage_rows, refusal_rows = caller.read_together(
         Call("analytics/usage_by_day", period.bounds), Call("analytics/refusals_by_day", period.bounds)
     )
-    refusals_by_day = {row.on_day: row.refused for row in refusal_rows}
+    refusals_by_day = {refusal_row.on_day: refusal_row.refused for refusal_row in refusal_rows}
     response_rows = [
-        (row.on_day, row.tokens, sum(row.requests_by_hour), row.rejected, refusals_by_day.get(row.on_day, 0))
-        for row in day_rows
+        (usage.on_day, usage.tokens, sum(usage.requests_by_hour), usage.rejected, refusals_by_day.get(usage.on_day, 0))
+        for usage in usage_rows
     ]
     return respond(caller, period, response_rows, OrganizationDaySchema)

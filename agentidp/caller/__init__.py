@@ -129,7 +129,7 @@ class Caller:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Transaction]:
-        """Open a durable transaction, which first admits the caller (:meth:`admit`) unless the request has done so."""
+        """Open a durable transaction. First admit the caller (:meth:`admit`), unless this request has been admitted."""
         self._check_no_transaction()
         self.leave_replica()
         actor, token, admitted_rows = request_actor(*self._actor), self._token_to_admit, []
@@ -139,8 +139,7 @@ class Caller:
                 if token is not None:
                     with self._refuse_used_proof(token):
                         *_, admitted_rows = [transaction.run(call) for call in self._build_admission_calls(token)]
-                # A rejected caller gets no transaction. Nothing is yielded, so the view's "with" block does not run:
-                # _finish_admission() below raises InvalidToken.
+                # For a rejected caller nothing is yielded: _finish_admission() below raises InvalidToken.
                 if token is None or admitted_rows:
                     yield transaction
         finally:
@@ -209,7 +208,7 @@ def wait_for_turn(organization_id: str) -> None:
     """
     request = current_request()
     if request.environ.get("CONTENT_LENGTH") or "HTTP_TRANSFER_ENCODING" in request.environ:
-        # The body is read first, so that a slow client occupies no place in the queue. The view reports errors.
+        # The body is read first, so that a slow client occupies no place in the queue. The view reports reading errors.
         with contextlib.suppress(HTTPException):
             request.get_data()
     request.environ[TURN] = services().fair_queue.enter(organization_id)

@@ -138,7 +138,7 @@ class ObjectKind:
     def add_get_route(self, statement: str, description: str) -> None:
         """Add the route that returns one object.
 
-        :param statement: returns the row of the object with the id, or all objects if these are at most 20.
+        :param statement: returns the object's row; if an organization has few objects, it may return all rows.
         """
 
         @self._blueprint.response(200, self._schema)
@@ -167,8 +167,8 @@ class ObjectKind:
         @self._blueprint.response(200, self._schema)
         def change(caller: Caller, members: dict[str, Any], **path_ids: UUID) -> Response:
             with caller.transaction() as transaction:
-                row = update(transaction, caller.settings, path_ids[self._id_column], members)
-            return json_response(self.represent(row))
+                object_row = update(transaction, caller.settings, path_ids[self._id_column], members)
+            return json_response(self.represent(object_row))
 
         if has_conflicts:
             self._blueprint.alt_response(409, "CONFLICT")(change)

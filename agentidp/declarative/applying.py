@@ -118,7 +118,7 @@ def apply_file(
     with connect(str(settings.database_url)) as connection, connection.transaction():
         run_statement(connection, "database/lock_transaction", key=LOCK)
         organization_rows = run_statement(connection, "organizations/all_organizations")
-        existing_ids = resolve_ids(declared, [organizations.represent(row) for row in organization_rows])
+        existing_ids = resolve_ids(declared, list(map(organizations.represent, organization_rows)))
         # A new organization keeps the id in the agreed plan, because audiences of its rules may contain the id.
         new_ids = [plan.organization_id for plan in agreed_plans or []] or [
             organizations.generate_organization_id() for _ in declared
@@ -266,7 +266,7 @@ def read_current_content(transaction: Transaction) -> dict[str, Any]:
             targets.represent(target_row) | {"url": f"$ALERT_URL_{target_row.target_id.hex.upper()}"}
             for target_row in transaction.fetch("alerts/list_targets")
         ],
-        "openidProviders": [openid_providers.represent(row) for row in transaction.fetch("openid/get_provider")],
+        "openidProviders": list(map(openid_providers.represent, transaction.fetch("openid/get_provider"))),
     }
 
 

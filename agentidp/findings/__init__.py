@@ -59,7 +59,7 @@ def compute_findings(run: Run, query: FindingsQuery) -> ComputedFindings:
 
 
 def _read_rows(run: Run, calls: dict[str, Call]) -> dict[str, Rows]:
-    """Return the rows of the calls by name. If they fail together, run them separately, and omit those that fail."""
+    """Return the rows of the calls by name. If the calls fail together, run each alone, and omit failed calls."""
     try:
         return dict(zip(calls, run(*calls.values()), strict=True))
     except DatabaseUnavailable as unavailable:

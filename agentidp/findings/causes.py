@@ -58,7 +58,7 @@ def _absorb(finding: Finding, effects: Iterable[Finding]) -> Finding:
 
 
 def _copy_causes(uncached_finding: Finding | None, finding: Finding) -> Finding:
-    """Return *finding*; a spike within a day of *uncached_finding* (about the same agent) gets that finding's causes.
+    """Return *finding*. If it is a spike within a day of *uncached_finding*, copy the causes of *uncached_finding*.
 
     A critical spike keeps its own causes, because it is a retry loop.
     """

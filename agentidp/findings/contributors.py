@@ -86,7 +86,7 @@ class Peak:
 
     @property
     def excess(self) -> float:
-        """The tokens of the day beyond the median."""
+        """The number of tokens by which the day exceeds the agent's median day."""
         return self.tokens - self.usual
 
 
@@ -112,12 +112,12 @@ def _read_highest_peaks(run: Run, findings_by_index: dict[int, Finding], query: 
     return peaks_by_index
 
 
-def find_highest_peak(contributor: Contributor, history_rows: Rows, day_count: int) -> Peak:
+def find_highest_peak(contributor: Contributor, day_rows: Rows, day_count: int) -> Peak:
     """Return the day on which an agent was issued the most tokens.
 
-    :param history_rows: rows of ``findings/contributor_days``, also of other agents, for *day_count* days.
+    :param day_rows: rows of ``findings/contributor_days``, also of other agents, for *day_count* days.
     """
-    tokens_by_day = {row.on_day: row.tokens for row in history_rows if row.agent_id == contributor.agent_id}
+    tokens_by_day = {day_row.on_day: day_row.tokens for day_row in day_rows if day_row.agent_id == contributor.agent_id}
     peak_day, peak_tokens = max(tokens_by_day.items(), key=lambda item: item[1], default=(date.min, 0))
     usual_tokens = median([*tokens_by_day.values(), *[0] * (day_count - len(tokens_by_day))])
     return Peak(contributor.agent_name, peak_day, peak_tokens, usual_tokens)

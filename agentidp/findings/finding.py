@@ -48,7 +48,7 @@ class FindingsQuery:
 
     @property
     def since(self) -> date:
-        """The first of the UTC days that a finding must overlap."""
+        """The first of the requested UTC days."""
         return self.today - timedelta(days=self.days - 1)
 
     @property

@@ -188,7 +188,7 @@ def find_group_stops(
 
 
 def has_stopped(requests_by_hour: Sequence[int], stop_hour: int, hours: Sequence[int]) -> bool:
-    """Return whether an agent was active in the hour before *stop_hour*, and idle from *stop_hour* to the last hour.
+    """Return whether an agent was active in the hour before *stop_hour*, but idle up to the last of *hours*.
 
     :param hours: hours from *stop_hour* on. If the agent is not usually active in each of them, the result is false.
     """

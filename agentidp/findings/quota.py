@@ -25,7 +25,7 @@ def build_call(query: FindingsQuery) -> Call:
 
 
 def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
-    """Return one finding per agent with a nearly used quota, and one for nearly used quotas of the organization."""
+    """Return a finding per agent whose quotas are nearly used up, and one for the organization's own quotas."""
     findings = [
         _make_finding(row, severity, query.at)
         for row in rows

@@ -64,7 +64,7 @@ def store_evaluation(
     reconciliation = reconcile(stored_findings, computed.findings, query.at, not_computed=computed.not_computed)
     if reconciliation.findings:
         _store_reconciliation(transaction, reconciliation)
-    # If the last evaluation was before this evaluation's first day, findings that ended between the two are unknown.
+    # If the last evaluation was before this evaluation's first day, findings that ended in between are unknown.
     has_gap = evaluated_at is not None and evaluated_at.astimezone(UTC).date() < query.since
     transaction.fetch(
         "finding_state/finish_evaluation",

@@ -53,33 +53,35 @@ def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     hour_count, first_requested_day = hours_until(query.at, first_day), (query.since - first_day).days
     findings = []
     for row in rows:
-        tokens = expand_to_hours(row.history, hour_count, 1)
-        requests = expand_to_hours(row.history, hour_count, 2)
-        replicas = row.expected_replicas
-        costly_days = find_latest_costly_days(tokens, requests, query.token_ttl, first_requested_day, replicas)
+        tokens_by_hour = expand_to_hours(row.history, hour_count, 1)
+        requests_by_hour = expand_to_hours(row.history, hour_count, 2)
+        costly_days = find_latest_costly_days(
+            tokens_by_hour, requests_by_hour, query.token_ttl, first_requested_day, row.expected_replicas
+        )
         if costly_days:
             findings.append(_make_finding(costly_days, row, query))
     return findings
 
 
 def find_latest_costly_days(
-    tokens: Sequence[int], requests: Sequence[int], token_ttl: int, since: int, replicas: int | None = None
+    tokens_by_hour: Sequence[int], requests_by_hour: Sequence[int], token_ttl: int, since: int, replicas: int | None
 ) -> list[CostlyDay] | None:
     """Return the days of the latest period without cached tokens, or ``None`` if the period ended before *since*.
 
     :param since: the first requested day.
-    :param replicas: the number of declared replicas. Without it, days that caching instances explain are left out.
+    :param replicas: the number of declared replicas; ``None`` leaves out days that caching instances explain.
     """
     runs_of_costly_days: list[list[CostlyDay]] = [[]]
-    for first_hour in range(0, len(requests), DAY):
-        active_hours = [hour for hour in range(first_hour, min(first_hour + DAY, len(requests))) if requests[hour]]
-        if costly_day := describe_costly_day(tokens, active_hours, token_ttl, replicas or 1):
+    for midnight in range(0, len(requests_by_hour), DAY):
+        day_requests = requests_by_hour[midnight : midnight + DAY]
+        active_hours = [hour for hour, request_count in enumerate(day_requests, midnight) if request_count]
+        if costly_day := describe_costly_day(tokens_by_hour, active_hours, token_ttl, replicas or 1):
             runs_of_costly_days[-1].append(costly_day)
         elif active_hours and runs_of_costly_days[-1]:
             runs_of_costly_days.append([])
     for costly_days in reversed(runs_of_costly_days):
         is_long_enough = len(costly_days) >= thresholds.MIN_UNCACHED_DAYS and costly_days[-1].day >= since
-        if is_long_enough and (replicas or not is_explained_by_replicas(tokens, costly_days, token_ttl)):
+        if is_long_enough and (replicas or not is_explained_by_replicas(tokens_by_hour, costly_days, token_ttl)):
             return costly_days
     return None
 

@@ -129,24 +129,26 @@ def _make_finding(rest_days: list[int], agents_at_work: list[tuple[Any, int, int
     is_alone = len(agents) == 1
     other_agents = "another agent" if len(agents) == 2 else f"{len(agents) - 1:,} other agents"
     begins_at, ends_at = (instant(_first_history_day(query), day * DAY) for day in (rest_days[0], rest_days[-1] + 1))
-    tokens, usual_tokens = sum(agent.count for agent in agents), sum(agent_usual for *_, agent_usual in agents_at_work)
+    issued_tokens = sum(agent.count for agent in agents)
+    usual_tokens = sum(agent_usual_tokens for *_, agent_usual_tokens in agents_at_work)
+    excess = issued_tokens - usual_tokens
     return Finding(
         kind="weekend",
-        severity=Severity.warning if tokens - usual_tokens >= thresholds.MIN_WEEKEND_WARNING_TOKENS else Severity.info,
+        severity=Severity.warning if excess >= thresholds.MIN_WEEKEND_WARNING_TOKENS else Severity.info,
         agent_id=agents[0].agent_id if is_alone else None,
         agent_name=agents[0].agent_name if is_alone else None,
         begins=begins_at,
         ends=min(query.at, ends_at),
         unit="tokens",
-        observed=tokens,
+        observed=issued_tokens,
         expected=usual_tokens,
-        excess=tokens - usual_tokens,
+        excess=excess,
         baseline=f"the highest of the same weekday in up to {thresholds.WEEKEND_WEEKS} weeks before, or none in hours "
         "of rest",
         agents=tuple(agents[: thresholds.MAX_CONTRIBUTORS]),
         agent_count=len(agents),
-        summary=f"{agents[0].agent_name} {'was' if is_alone else f'and {other_agents} were'} issued {tokens:,} tokens "
-        f"{days_in_words(begins_at.date(), (ends_at - ONE_DAY).date())}, when "
+        summary=f"{agents[0].agent_name} {'was' if is_alone else f'and {other_agents} were'} issued "
+        f"{issued_tokens:,} tokens {days_in_words(begins_at.date(), (ends_at - ONE_DAY).date())}, when "
         f"{'it usually rests' if is_alone else 'they usually rest'}.",
         causes="Work that was planned for these days, a schedule that was changed, or somebody else who uses the"
         " credentials.",
