@@ -74,8 +74,7 @@ def _send_with_apprise(message: dict[str, Any]) -> str | None:
     if apprise_sender is None:
         return "apprise does not accept the address"
     sys.addaudithook(connection_guard.audit)
-    # The text is declared as Markdown if the service expects Markdown. Otherwise apprise would escape the link in the
-    # text, and break it.
+    # The text is declared as Markdown if the service expects Markdown, because apprise would otherwise break the link.
     markdown_format, text_format = apprise.NotifyFormat.MARKDOWN, apprise.NotifyFormat.TEXT
     body_format = markdown_format if apprise_sender.resolve_format(text_format) == markdown_format else text_format
     notifier = apprise.Apprise([apprise_sender])

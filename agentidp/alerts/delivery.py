@@ -58,7 +58,7 @@ def compute_delay(failures: int, jitter: float) -> timedelta:
 
 
 def _schedule_next_attempt(delivery: Any, failures: int, failed_at: datetime) -> dict[str, Any]:
-    """Return the next attempt of a failed delivery, the end of its target's pause, and whether to give up.
+    """Return when to retry a failed delivery, when its target's pause ends, and whether to give up, as parameters.
 
     :param failures: the number of the target's consecutive failures before this failure.
     """

@@ -149,7 +149,6 @@ def list_used_credentials(attribution: Attribution) -> list[CredentialUsage]:
     credentials.sort(key=lambda credential: credential.credential_id.int if credential.credential_id else 0)
     if token_count := sum(attribution.not_attributed):
         agent_name = None if attribution.agent_id is None else names_by_id[attribution.agent_id]
-        # The stable sort below keeps this item last among items with the same number of tokens.
         credentials.append(
             CredentialUsage(
                 None,

@@ -294,8 +294,8 @@ def _list_agents(agents: Sequence[AgentTokens]) -> str:
     agent_phrases = [
         f"{agent.name} ({format_count(agent.tokens, 'token')}, the last on {agent.last_day})" for agent in agents
     ]
-    agent_list, unlisted_count = ", ".join(agent_phrases[:MAX_LISTED]), len(agent_phrases) - MAX_LISTED
-    return f"{agent_list} and {format_count(unlisted_count, 'more agent')}" if unlisted_count > 0 else agent_list
+    listed_text, unlisted_count = ", ".join(agent_phrases[:MAX_LISTED]), len(agent_phrases) - MAX_LISTED
+    return f"{listed_text} and {format_count(unlisted_count, 'more agent')}" if unlisted_count > 0 else listed_text
 
 
 def _format_instant(at: datetime) -> str:

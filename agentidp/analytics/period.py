@@ -133,19 +133,19 @@ def read_period(arguments: Mapping[str, Any], at: datetime) -> Period:
     :raises ValidationError: the arguments contradict each other, or the period is in the future, ends before it begins,
         or has more than :data:`MAX_PERIOD_DAYS` days.
     """
-    used_names, *superfluous_sets = _list_used_sets(arguments) or [("month",)]
-    superfluous_names = [name for name_set in superfluous_sets for name in name_set if name in arguments]
+    used_set, *superfluous_sets = _list_used_sets(arguments) or [("month",)]
+    superfluous_names = [name for parameter_set in superfluous_sets for name in parameter_set if name in arguments]
     if superfluous_names:
-        raise _build_error(f"must not be given with {used_names[0]}", *superfluous_names)
-    if used_names == ("days",):
+        raise _build_error(f"must not be given with {used_set[0]}", *superfluous_names)
+    if used_set == ("days",):
         return Period.of(arguments["days"], at)
     today = at.astimezone(UTC).date()
-    if used_names == ("month",):
+    if used_set == ("month",):
         return _build_month(arguments.get("month", today.replace(day=1)), today)
     if "from" not in arguments:
         raise _build_error("must not be given without from", "to")
     period = Period(arguments["from"], arguments.get("to", today))
-    future_names = [name for name in used_names if arguments.get(name, today) > today]
+    future_names = [name for name in used_set if arguments.get(name, today) > today]
     if future_names:
         raise _build_error(DAY_RULE, *future_names)
     if period.first > period.last:
@@ -164,7 +164,7 @@ def _build_month(first_day: date, today: date) -> Period:
 
 
 def _list_used_sets(arguments: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    return [name_set for name_set in PARAMETER_SETS if any(name in arguments for name in name_set)]
+    return [parameter_set for parameter_set in PARAMETER_SETS if any(name in arguments for name in parameter_set)]
 
 
 def _build_error(rule: str, *names: str) -> ValidationError:

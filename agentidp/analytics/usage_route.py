@@ -38,7 +38,7 @@ def usage_route(
     """
 
     def decorate(view: View) -> View:
-        # The order matters, because bearer() reads the declarations of the decorators below it.
+        # bearer() stands above the decorators whose declarations it reads.
         @blueprint.route(f"/api/v1/analytics{path}")
         @bearer("analytics:read")
         @blueprint.tool(tool, rows=max_tool_rows)

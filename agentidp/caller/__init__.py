@@ -277,12 +277,12 @@ def authenticate(at: datetime) -> Caller:
     :raises Unauthorized: the request has no token, or its token or proof is refused.
     """
     authorization_header = current_request().environ.get("HTTP_AUTHORIZATION", "")
-    credentials_match = _CREDENTIALS.fullmatch(authorization_header)
-    if credentials_match is None:
+    header_match = _CREDENTIALS.fullmatch(authorization_header)
+    if header_match is None:
         if authorization_header.partition(" ")[0].lower() in ("bearer", "dpop"):
             raise InvalidToken
         raise Unauthorized
-    scheme, unverified_token = credentials_match[1].lower(), credentials_match[2]
+    scheme, unverified_token = header_match[1].lower(), header_match[2]
     app_services = services()
     proof = None
     try:

@@ -306,16 +306,16 @@ def _copy_unchanged_addresses(
     targets_by_name = {target["name"]: target for target in (current or {}).get(ALERT_TARGET.section, [])}
     problems = []
     for target_index, declared_target in enumerate(declared.content.get(ALERT_TARGET.section, [])):
-        url, target = declared_target.get("url"), targets_by_name.get(declared_target["name"])
+        url, existing_target = declared_target.get("url"), targets_by_name.get(declared_target["name"])
         address = _read_address(url) if url else None
-        if target is None and address is None:
+        if existing_target is None and address is None:
             place = declared.describe_place(ALERT_TARGET.section, target_index, "url")
             variable = (url or "$").removeprefix("$")
             advice = f"set {variable} or {variable}_FILE" if variable else "name a variable, such as $ON_CALL_URL"
             problems.append(f"{place}: a new alert target needs an address: {advice}")
-        elif target is not None and url:
-            is_same_address = address in (None, _read_stored_address(transaction, settings, UUID(target["targetId"])))
-            target["url"] = url if is_same_address else target["destination"]
+        elif existing_target is not None and url:
+            stored_address = _read_stored_address(transaction, settings, UUID(existing_target["targetId"]))
+            existing_target["url"] = url if address in (None, stored_address) else existing_target["destination"]
     if problems:
         raise ConfigurationError("\n".join(problems))
 

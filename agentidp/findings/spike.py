@@ -17,7 +17,6 @@ from agentidp.findings.finding import Finding, FindingsQuery, Kind, Severity
 from agentidp.findings.history import DAY, expand_to_hours, find_first_midnight, group_adjacent, hours_until, instant
 from agentidp.findings.surprise import DAYS_BEFORE, UnusualHour, find_unusual_hours, find_unusual_hours_of_new_agent
 
-# The expected tokens of the first of the DAYS_BEFORE days are computed from the SEASON_WEEKS weeks before this day.
 HISTORY_DAYS = 7 * thresholds.SEASON_WEEKS + DAYS_BEFORE
 """The number of days of history that are read before the first requested day."""
 

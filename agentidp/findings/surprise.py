@@ -153,7 +153,7 @@ class _History(NamedTuple):
         """
         expected_tokens_nearby = hour_sum.expected
         if rule.hours == 1:
-            # Daylight saving can move the tokens of a neighbouring hour to this hour. It hardly changes a longer sum.
+            # Daylight saving can move the tokens of a neighbouring hour to this hour. Longer sums hardly change.
             expected_tokens_nearby = max(self.expected[hour - 1 : hour + 2])
         if not hour_sum.may_be_unusual or not is_large_enough(
             hour_sum.tokens, expected_tokens_nearby, self.expected_of_day[hour]
@@ -213,7 +213,7 @@ def sum_tokens_by_rule(
 ) -> tuple[list[Sum], list[Sum], list[Sum]]:
     """Return one list of sums per rule of ``SPIKE_RULES``: sums of one hour, of one window and of three windows.
 
-    Each list has one sum per hour: the sum that ends with this hour.
+    Each list has one sum per hour: the sum that ends with this hour. A window has ``WINDOW_HOURS`` hours.
 
     An hour is *raised* if its surprise is at least ``RAISED_SURPRISE``. A sum that does not end with a raised hour is
     not unusual. To be unusual, a window must be a night, because a release makes whole afternoons busy. The night must

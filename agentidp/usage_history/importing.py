@@ -96,7 +96,7 @@ def _sum_records(
     problems: list[tuple[int, str]] = []
     sums_by_agent: dict[UUID, Hours] = {agent_id: {} for agent_id in agent_ids.values()}
     sums_by_id_or_name = {id_or_name: sums_by_agent[agent_id] for id_or_name, agent_id in agent_ids.items()}
-    convert_values, sums_in_memory = RecordConverter(at).convert, 0
+    convert_values, sum_count = RecordConverter(at).convert, 0
     # This loop is not split into functions, because one more function call per record would slow down large imports.
     try:
         for record_values in FORMATS[file_format](source):
@@ -119,12 +119,12 @@ def _sum_records(
                 hour_sums[1] += record_counts[1]
                 hour_sums[2] += record_counts[2]
                 continue
-            if sums_in_memory == MAX_SUMS:
+            if sum_count == MAX_SUMS:
                 yield sums_by_agent
-                sums_in_memory = 0
+                sum_count = 0
                 for agent_hours in sums_by_agent.values():
                     agent_hours.clear()
-            sums_in_memory += 1
+            sum_count += 1
             sums_by_hour[hour] = [*record_counts]
     except BadRecord as error:
         problems.append((source.line, str(error)))

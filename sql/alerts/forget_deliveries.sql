@@ -1,6 +1,6 @@
--- Deletes deliveries of all organizations that were made before made_before. Of these, the last delivery that a target has accepted
--- for a finding is kept until the target accepts the finding's end, because it shows that the target must still receive the end.
--- Deliveries that were made before kept_after, an earlier instant, are all deleted. Returns no row.
+-- Deletes deliveries of all organizations that were made before made_before, except a target's last accepted delivery for a finding
+-- whose end the target has not accepted. That delivery shows that the target must still receive the end. Deliveries that were made
+-- before kept_after, an earlier instant, are all deleted. Returns no row.
 -- Parameters: made_before, kept_after.
 --
 -- for: operator

@@ -31,7 +31,7 @@ now as (
             where counted.day = %(day)s::date
         ) as tokens_today
 ),
--- The history begins with the organization's first usage. A day after this first usage had no tokens if it has no row.
+-- The history begins with the organization's first usage. Later days without a row had no tokens.
 past as (
     select
         extract(dow from calendar.day) as dow,
