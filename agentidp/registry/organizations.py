@@ -71,7 +71,7 @@ class OrganizationFields(ma.Schema):
         allow_none=True,
         attribute="suspend_dormant_after_days",
         words="number of days",
-        description="Days without a token after which an active agent is suspended, as announced two weeks before",
+        description="Days without a token after which an active agent is suspended. A finding warns two weeks before",
         nothing="no agent is suspended",
     )
     agentProvisioning = schemas.Flag(attribute="provisions_agents", description="Whether rules create agents")
