@@ -1,5 +1,5 @@
 -- Records that a form was sent, so that the form creates only one object if it is sent twice. Returns null for the first use of the
--- form's key. For a second use, waits until the first transaction has ended, and returns the id of the object that it created.
+-- form's key. For a second use, waits until the first transaction has ended, and returns the id of the created object.
 --
 -- Parameters: p_organization_id; p_digest: the SHA-256 of the key; p_expires_at: the instant from which the key is refused as too
 -- old; p_at: now.
@@ -17,7 +17,7 @@ begin
     v_ignored_boolean := consume_identifier(p_organization_id, p_digest, p_expires_at, p_at);
     return null;
 exception when unique_violation then
-    -- The table is read in a statement of its own, because on Citus an expression in a function must not read a table.
+    -- A separate statement reads the table, because on Citus an expression in a function must not read a table.
     select created_id
     into v_created_id
     from used_identifiers

@@ -17,14 +17,14 @@ declare
     v_digest bytea;
 begin
     if get_byte(p_digest, 0) < 16 then
-        -- The rows are locked in a statement of its own, because Citus does not lock rows in a sub-select.
+        -- A separate statement locks the rows, because Citus does not lock rows in a sub-select.
         for v_digest in
             select digest
             from used_identifiers
             where
                 organization_id = p_organization_id
                 and expires_at < p_at
-                -- The row of this identifier is kept, even if it has expired, so that its second use is a unique violation.
+                -- The row of this identifier is kept, even if it has expired, so that a second use is a unique violation.
                 and digest <> p_digest
             -- The order makes PostgreSQL use the index on expires_at, which ends the search at once if no identifier has expired.
             order by expires_at

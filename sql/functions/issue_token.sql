@@ -44,7 +44,7 @@ begin
     -- Each table has its own statement, because a Citus worker would plan a join again for each token. The rows of the
     -- organization, the agent and the credential are read even if one of them is missing, so that the duration does not reveal
     -- whether the client exists. inspect_token repeats the three statements, because calling a common function would add 6 % to
-    -- the time that PostgreSQL takes to issue a token. The conditions is_… are functions in sql/migrations/0004_conditions.sql.
+    -- the time that PostgreSQL takes to issue a token.
     select organizations.quotas
     into v_organization_quotas
     from organizations

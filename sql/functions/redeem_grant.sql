@@ -31,7 +31,7 @@ begin
     -- The issuance lock of issue_token is taken before the grant's row is locked. In the opposite order, this transaction and a
     -- transaction that ends the grant could wait for each other.
     perform pg_advisory_xact_lock_shared(hashtext(p_organization_id), 16);
-    -- If two requests send the same code or refresh token, the second waits here for the first, and then fails.
+    -- If two requests send the same code or refresh token, the second request waits here for the first, and then fails.
     select
         grants.resource, grants.issuer, grants.delegation_rule_id, grants.subject_encrypted, grants.expires_at, grants.scopes,
         grants.token_digest, grants.challenge, grants.redirect_uri, grants.jkt, grants.days, grants.created_at

@@ -1,5 +1,5 @@
 -- Returns the row of a resource server of an organization, or no row if it does not exist. agent_name is the name of the agent
--- that runs it, or null if there is no such agent or it is deleted.
+-- that runs the resource server, or null if no agent does or the agent is deleted.
 -- Parameters: organization_id; resource_server_id.
 select
     {resource_server},

@@ -1,6 +1,6 @@
--- Counts a failed authentication at "at" in the throttle of its client and address, and returns one row. If the throttle admits
--- no further failure, the throttle does not change, so that further attempts do not prolong the wait, and no row is returned. The
--- statement also deletes at most ten throttles with the next higher numbers that have not been used for a minute.
+-- Counts a failed authentication at "at" in the throttle of its client and address. Returns one row, or no row if the throttle
+-- admits no further failure. The throttle then does not change, so that attempts do not prolong the wait. The statement also
+-- deletes at most ten throttles with the next higher numbers that have not been used for a minute.
 -- Parameters: organization_id: of the throttles; cell: the throttle's number; nearby: only throttles with numbers below cell +
 -- nearby are deleted; every (interval): the time after which a failure is forgotten; at
 -- (timestamptz); latest (timestamptz): an admits_at after this instant is ignored, because a wrong clock has written it.

@@ -1,4 +1,4 @@
--- Revokes tokens. Revoking a token twice has no effect. Returns no row. Citus runs the select first, and then inserts its rows.
+-- Revokes tokens. Revoking a token twice has no effect. Returns no row.
 -- Parameters: organization_id; jtis (text[]); expires_at (timestamptz): as in oauth/revoke_token.
 --
 -- citus: runs in several steps

@@ -1,5 +1,5 @@
 -- Stores the client secret of an OpenID provider, encrypted under a new instance secret, unless the client secret was changed
--- meanwhile. Returns one row if it was stored.
+-- meanwhile. Returns one row if the client secret was stored.
 -- Parameters: organization_id; openid_provider_id; sealed: the encrypted secret; previous: the encrypted secret to replace.
 --
 -- for: operator
