@@ -27,7 +27,7 @@ class Verification(NamedTuple):
 
     events: int
     erased: int
-    """Number of events whose content was erased, so that it could not be verified."""
+    """Number of events whose content was erased and could not be verified."""
 
     last_event: EventHash
     """The last event that was verified."""

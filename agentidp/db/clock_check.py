@@ -38,7 +38,7 @@ def measure_seconds_ahead(connection: psycopg.Connection[Any]) -> float | None:
 
 
 def describe_difference(seconds_ahead: float) -> str:
-    """Return the difference of the two clocks in words, or an empty string if the difference is within the leeway."""
+    """Return a phrase such as ``11 seconds behind the database's``; an empty string if the leeway is not exceeded."""
     if abs(seconds_ahead) <= LEEWAY:
         return ""
     return f"{abs(seconds_ahead):.0f} seconds {'ahead of' if seconds_ahead > 0 else 'behind'} the database's"

@@ -49,7 +49,7 @@ class Transaction:
         return fetch_rows(connection.execute(load_sql(statement), parameters))
 
     def as_of(self, at: datetime, actor: Actor | None = None) -> Transaction:
-        """Return this transaction with *at* as the current time of its statements, and by default the same actor."""
+        """Return an object for this transaction with another current time and, unless None, another actor."""
         copy = Transaction(self._connection, self.organization_id, at, actor or self.actor)
         copy._writes_before_commit = self._writes_before_commit
         return copy

@@ -40,7 +40,7 @@ class NoConnection(Exception):
 
 
 class Pool:
-    """A pool of connections, which each process opens at its first use and therefore after a fork.
+    """A pool of connections. Each process opens the pool at its first use, and therefore after a fork.
 
     :param arguments: arguments of :meth:`psycopg.Connection.connect`.
     :param configure: prepares a new connection for statements, or raises an error.
@@ -150,7 +150,7 @@ class Pool:
 
 
 class _BorrowedConnection:
-    """A context manager that borrows a connection from a pool. A generator would take twice the time."""
+    """A context manager that borrows a connection from a pool; a class, because a generator takes twice the time."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool

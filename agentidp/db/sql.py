@@ -39,7 +39,7 @@ def sql_directory() -> Path:
 
 @functools.cache
 def load_sql(name: str) -> str:
-    """Return the statement in ``sql/<name>.sql`` without its comment lines, because each call would send them.
+    """Return the statement in ``sql/<name>.sql`` without its comment lines, which need not be sent.
 
     :param name: the path without the suffix, for example ``analytics/token_trend``.
     """

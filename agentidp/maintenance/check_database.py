@@ -59,7 +59,7 @@ def check_database(settings: Settings, at: datetime) -> Iterator[Result]:
                 outcomes = [(FAILED, f"cannot be checked: {error.diag.message_primary or error}")]
             yield from (Result(check_name, status, message) for status, message in outcomes)
             if check_name == "schema" and outcomes[0][0] != OK:
-                # Only an up-to-date schema allows the remaining checks.
+                # The remaining checks need an up-to-date schema.
                 return
 
 

@@ -27,7 +27,7 @@ create table alert_targets (
     failures integer not null default 0,
     -- The instant until which no delivery is attempted. The pause grows with each failure. Minus infinity: no pause.
     paused_until timestamptz not null default '-infinity',
-    -- The end of the lease, after which another process may send to the target. Minus infinity: there was no lease yet.
+    -- The end of the lease: until this instant, only one process may send to the target. Minus infinity: there was no lease yet.
     leased_until timestamptz not null default '-infinity',
     primary key (organization_id, target_id)
 );

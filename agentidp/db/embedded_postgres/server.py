@@ -77,7 +77,7 @@ def make_cluster(home: Path, programs: Programs, major: int, *, durable: bool) -
 
 
 def read_cluster_password(home: Path, major: int) -> str:
-    """Check that the cluster belongs to this major version of PostgreSQL, and return the password.
+    """Check that the cluster belongs to this major version of PostgreSQL, and return the superuser's password.
 
     Errors: EmbeddedPostgresError if another version created the cluster, or a file is missing.
     """
