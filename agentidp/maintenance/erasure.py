@@ -15,7 +15,7 @@ from agentidp.usage_history.pruning import count_tokens_by_day, delete_days
 
 
 def delete_organization(database_url: str, organization_id: str, *, at: datetime) -> None:
-    """Suspend an organization, and delete its usage and its other data. If this fails, call it again to continue.
+    """Suspend an organization, and delete its usage and its other data. After a failure, another call continues.
 
     The organization's resource identifiers and audit trail stay, but not the values that the trail has recorded.
 

@@ -1,7 +1,6 @@
--- Returns the statements that a superuser must run before the current role can set up the database, one row per statement. The
--- current role needs the right to create the role agentidp_service or, if another installation on this PostgreSQL server has
--- created it, to use it. Parameters: creates_role: whether the current role will run "create role agentidp_service" even if the
--- role exists.
+-- Returns the statements with which a superuser lets the current role create the role agentidp_service or, if that role exists on
+-- this PostgreSQL server, use it. One row per missing right. Parameters: creates_role: whether the current role will run "create
+-- role agentidp_service" even if the role exists.
 --
 -- for: operator
 with server as (

@@ -13,7 +13,7 @@ with recent as materialized (
     from alert_deliveries
     where
         organization_id = %(organization_id)s
-        -- Older alerts need not be counted: each was delivered or abandoned within three days, so more than a day ago.
+        -- Older alerts are not counted, because each was delivered or abandoned within three days, so more than a day ago.
         and created_at >= %(at)s::timestamptz - interval '4 days'
     group by target_id
 )

@@ -1,6 +1,6 @@
 -- Findings, their changes, mutes and evaluations, and the deployments and holidays that people mark.
 
--- The findings of an organization. A finding keeps its id until it ends.
+-- The findings of an organization. A finding keeps its id, even if it ends and begins again.
 create table findings (
     organization_id text collate "C" not null references organizations,
     finding_id uuid not null,
@@ -8,7 +8,7 @@ create table findings (
     -- The id of the agent that the finding is about, or 'organization'.
     subject text not null,
     severity text not null check (severity in ('info', 'warning', 'critical')),
-    -- The highest severity reported so far. Only a higher severity is an escalation.
+    -- The highest severity since the finding last became ongoing. Only a higher severity is an escalation.
     highest_severity text not null check (highest_severity in ('info', 'warning', 'critical')),
     -- The half-open period that the finding covers.
     begins_at timestamptz not null,

@@ -1,6 +1,6 @@
 -- Counts a failed authentication by the client's network and by the reason, and deletes the organization's rows that are older
--- than the retention period. Returns one row: the reason. This reason is the logged reason, unless the organization is suspended,
--- the agent is suspended or deleted, or the credential is revoked or expired: then the reason says so.
+-- than the retention period. Returns one row: the counted reason. It is "suspended organization", "suspended agent", "deleted
+-- agent", "revoked credential" or "expired credential" if this applies, and otherwise the logged reason.
 -- Parameters: organization_id; agent_id; day: of the failure in UTC; at (timestamptz): of the failure; secret_hash: the hash of
 -- the secret that the client sent, or null; reason: the logged reason; network: text; most_rows: the maximum number of rows per
 -- organization and day, beyond which one row counts all further failures; nobody: the agent_id of that row; keep_days: the number
