@@ -143,7 +143,7 @@ class ReplicaReads:
         try:
             # The replica's position is read first, so the rows that follow are at least as new as the position.
             position_call = Call("database/replica_position", {})
-            [replica_position], last_change_rows, *rows = self._database.run(position_call, LAST_CHANGE, *calls)
+            [replica_position], change_rows, *rows_of_calls = self._database.run(position_call, LAST_CHANGE, *calls)
         except (DatabaseUnavailable, psycopg.Error) as error:
             failure_cause = error.__cause__
             if isinstance(failure_cause, psycopg.errors.QueryCanceled):
@@ -155,13 +155,13 @@ class ReplicaReads:
         staleness_seconds = self._replica.compute_staleness(self._position, replica_position)
         if staleness_seconds is None:
             return None
-        if _sequence(last_change_rows) < _sequence(self._last_change):
+        if _sequence(change_rows) < _sequence(self._last_change):
             # The replica lacks the organization's last change, and the request must see this change.
             REPLICA_READS.labels("lacks a change").inc()
             return None
         REPLICA_READS.labels("served").inc()
         self.staleness = max(staleness_seconds, self.staleness or 0.0)
-        return rows
+        return rows_of_calls
 
 
 def _sequence(last_change: Rows) -> int:
