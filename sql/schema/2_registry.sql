@@ -4,13 +4,13 @@ create table organizations (
     organization_id text collate "C" primary key check (organization_id ~ '^org-[0-9a-f-]{36}$'),
     name text not null,
     created_at timestamptz not null,
-    -- The number of tokens per UTC calendar month above which a finding is reported. Null: no budget.
+    -- The planned maximum of tokens per UTC calendar month. Findings warn before it is reached. Null: no budget.
     monthly_token_budget bigint check (monthly_token_budget between 1 and 1000000000000),
     -- The instant of the suspension. No agent of a suspended organization may act. Null: not suspended.
     suspended_at timestamptz,
     -- A copy of the organization's own quotas, in the form of the column quotas of the table agents.
     quotas bigint[],
-    -- The number of days after which a dormant agent is suspended. Null: never.
+    -- The number of days without a token after which an agent is suspended. Null: never.
     suspend_dormant_after_days integer,
     -- Whether the organization's provisioning rules create agents.
     provisions_agents boolean not null default false
@@ -44,7 +44,7 @@ create table agents (
     -- reads this row anyway.
     quotas bigint[],
     -- The origin of an agent that a provisioning rule has created, in the API's form: the rule's name, the issuer, the subject,
-    -- and the number of days after which the agent expires. Null for any other agent, and after an erasure.
+    -- and the number of days without use after which the agent expires. Null for any other agent, and after an erasure.
     provisioned jsonb,
     -- The SHA-256 of issuer and subject. The hash stays when the agent is deleted, so that no other agent is created for the
     -- subject. Null for an agent that no provisioning rule has created, and after the agent has expired.
@@ -88,7 +88,7 @@ create table credentials (
     last_used_at timestamptz,
     revoked_at timestamptz,
     jwks jsonb,
-    -- The rule of trust as JSON of the API. A rule never changes.
+    -- The rule of trust in the form of the API. A rule never changes, but an erasure of the agent empties it.
     trust jsonb,
     -- The first half of the SHA-256 of the rule's issuer and subject, by which the rule for a token without client_id is found. It
     -- is a column, because under row-level security an index scan can compare columns but not results of functions such as ->>.

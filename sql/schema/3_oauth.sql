@@ -92,8 +92,8 @@ create policy own_organization on revoked_tokens using (organization_id = curren
 -- The service never updates a row, but its select "for update" of expired rows needs the right to update.
 grant select, insert, update, delete on revoked_tokens to agentidp_service;
 
--- Digests of identifiers that are accepted only once: the jti of client assertions, DPoP proofs and sign-in links, and the keys
--- of forms that create an object. created_id is the id of the object that the form has created.
+-- Digests of identifiers that are accepted only once: the jti of client assertions, ID-JAGs, DPoP proofs and sign-in links, and the
+-- keys of forms. created_id is the id of the object that a form has created, or null.
 create table used_identifiers (
     organization_id text collate "C" not null,
     digest bytea not null,
