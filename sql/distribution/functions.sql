@@ -1,6 +1,6 @@
 -- Returns the functions of AgentIdP that are not yet on the workers, one row per function: signature; argument: the name of the
--- argument that selects the worker, or null if a call runs on the node that makes the call. Functions with null come first,
--- because the functions with an argument call them.
+-- argument that selects the worker, or null if a call runs on the node that makes the call. Functions whose argument is null
+-- come first, because the other functions call them.
 with ours as (
     select
         functions.oid,

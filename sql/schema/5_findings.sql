@@ -57,7 +57,7 @@ alter table finding_changes enable row level security, force row level security;
 create policy own_organization on finding_changes using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert on finding_changes to agentidp_service;
 
--- The mutes of findings: until the instant in the column until, no alert is sent for findings of the kind and the subject. One
+-- The mutes of findings. Before the instant in the column until, no alert is sent for findings of the kind and the subject. One
 -- row per kind and subject.
 create table finding_mutes (
     organization_id text collate "C" not null references organizations,
