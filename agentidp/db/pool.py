@@ -150,7 +150,7 @@ class Pool:
 
 
 class _BorrowedConnection:
-    """A context manager that borrows a connection from a pool; a class, because a generator takes twice the time."""
+    """Borrows a connection from a pool, in half of the time that ``contextlib.contextmanager`` would take."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool

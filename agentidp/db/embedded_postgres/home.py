@@ -158,7 +158,7 @@ def lock_home(home: Path, deadline: float, *, has_run_server: bool) -> Iterator[
     PostgreSQL's processes inherit the open file, so `home` stays locked as long as one of them lives.
 
     Arguments:
-        deadline: time of the monotonic clock until which to wait for a server that is stopping.
+        deadline: the monotonic time until which to wait for a server that is stopping.
         has_run_server: whether this process ran a server here, which may have left processes behind.
 
     Errors: EmbeddedPostgresError if another AgentIdP has the lock.

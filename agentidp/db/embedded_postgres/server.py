@@ -97,7 +97,7 @@ def read_cluster_password(home: Path, major: int) -> str:
 
 
 def forget_reused_pid(home: Path) -> None:
-    """Remove a stale `postmaster.pid` whose process id belongs to another program, because PostgreSQL would not start.
+    """Remove a stale `postmaster.pid` whose process id belongs to another program. PostgreSQL would not start with it.
 
     A container uses few process ids, so the id of a killed server is often reused.
     """
