@@ -52,7 +52,7 @@ class Bar:
 
     :param earlier_count: the count with which ``count`` is compared; ``None`` without a comparison.
     :param is_running: whether the day or hour is not over yet.
-    :param is_empty: whether the day or hour is over and its count is zero, although the chart's subject existed.
+    :param is_empty: whether the day or hour is over and its count is zero, although the agent or organization existed.
     :param earlier_findings: the findings about the day with which this day is compared.
     """
 
@@ -284,7 +284,7 @@ def group_by_day(findings: list[StoredFinding]) -> tuple[FindingsByDay, Findings
     """Return the findings per day for the chart of tokens, and for the chart of rejected requests.
 
     A finding that lasts at most :data:`MAX_FLAGGED` is on all its days. A longer finding is on the day of its
-    ``since``, such as the day on which a budget was exceeded, and on no day if the finding begins at ``since``.
+    ``since``, such as the day on which a budget was exceeded. A longer finding that begins at ``since`` is on no day.
     """
     token_findings: FindingsByDay = {}
     rejection_findings: FindingsByDay = {}

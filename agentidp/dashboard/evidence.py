@@ -208,7 +208,7 @@ def _sum_counts(finding: StoredFinding, rows: Rows, unit: str) -> Counts:
 
 
 def _compute_expected(finding: StoredFinding, begins: datetime, step: timedelta) -> int | None:
-    """Return the expected tokens or rejections in a day or hour; ``None`` outside the finding or for another unit."""
+    """Return the expected tokens or rejections in a day or hour of a finding, or ``None`` if it expects neither."""
     if begins >= finding.ends or begins + step <= finding.begins:
         return None
     if finding.unit == "rejected requests":

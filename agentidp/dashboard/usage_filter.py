@@ -120,7 +120,7 @@ class UsageFilter:
                 lambda rows: build_token_days((row.on_day, sum(row.hours)) for row in rows if self._is_use(row)),
             )
         if self.counts_tokens_only:
-            # This statement needs no credential: a filter by credential selects one agent (branch above) or no agent.
+            # The statement needs no filter by credential, because a credential selects a single agent, or no agent.
             return DaysQuery(
                 Call("dashboard/tokens_of_resource", bounds | agents_parameter | {"resource": self.resource}),
                 lambda rows: build_token_days((row.on_day, row.tokens) for row in rows),

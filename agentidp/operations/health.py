@@ -54,7 +54,7 @@ def readyz() -> Response:
     try:
         migration_rows = services().database.fetch_unscoped("database/applied_migrations")
     except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege):
-        # The table of migrations does not exist, or the service's role may not read it, so the schema is missing.
+        # The schema counts as missing if there is no table of migrations, or if the service has no right to read it.
         raise SchemaMissing from None
     try:
         pending_steps = list_pending_steps([migration_row.name for migration_row in migration_rows])

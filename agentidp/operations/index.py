@@ -32,7 +32,7 @@ class IndexSchema(ma.Schema):
 @blueprint.response(200, IndexSchema)
 @blueprint.response(303, description="A browser is sent to the dashboard", headers=["Location"])
 def index() -> Response:
-    """Return the URLs of the dashboard, the documentation and the main endpoints. Browsers go to the dashboard."""
+    """Redirect a browser to the dashboard. Otherwise return the URLs of the dashboard and of the main endpoints."""
     settings = services().settings
     if request.accept_mimetypes.best_match(("application/json", "text/html")) == "text/html":
         return Response(status=303, headers={"Location": settings.dashboard, "Vary": "Accept"})

@@ -190,7 +190,7 @@ class InstanceMetrics:
         """Yield the metrics of the last reading."""
         reading = self._reading
         release_labels: dict[tuple[str, ...], float] = {(version("agentidp"), platform.python_version()): 1}
-        # This is no InfoMetricFamily, because Prometheus's older text format would lose its help text.
+        # This metric is no InfoMetricFamily, because Prometheus's older text format would lose the metric's help text.
         yield _build_gauge("agentidp_build_info", "The release that runs", ["version", "python"], release_labels)
         gauges: list[tuple[str, str, float]] = [
             ("agentidp_workers_configured", "Workers that should run", self._settings.web_concurrency),
@@ -233,7 +233,7 @@ def _build_usage_metrics(usage: tuple[Usage, ...]) -> Iterator[Metric]:
 
 
 def select_largest_usage(usage: tuple[Usage, ...], max_organizations: int) -> list[Usage]:
-    """Return the usage per organization with most tokens this month, of all others together, and of unknown clients.
+    """Return the usage of the organizations with most tokens this month, of all others together, of unknown clients.
 
     :param max_organizations: maximum number of organizations that are returned separately.
     """

@@ -202,7 +202,7 @@ class NewCredentialSchema(CredentialFields):
 
     @ma.post_load
     def collect_keys_and_rule(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
-        """Move the checked keys to ``jwks`` and the unchecked rule of trust to ``rule``; ``None`` if it is missing."""
+        """Set ``jwks`` to the checked keys and ``rule`` to the unchecked rule of trust, or to ``None`` if missing."""
         credential_type = data.pop("type", None)
         trust_rule = {member_name: data.pop(member_name) for member_name in _RULE if member_name in data}
         if credential_type == "federated":

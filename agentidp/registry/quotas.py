@@ -171,7 +171,7 @@ def list_quotas(caller: Caller) -> Response:
 @blueprint.arguments(NewQuotaSchema)
 @blueprint.response(200, QuotaSchema)
 def put_quota(caller: Caller, members: dict[str, Any], window: str, agent_id: UUID | None = None) -> Response:
-    """Set the quota of a window for the organization or an agent. It applies to all tokens that are issued later."""
+    """Set the quota of a window for the organization or an agent. The quota applies to all later tokens."""
     with _lock_window(caller, window) as transaction:
         set_quota(transaction, agent_id, window, **members)
         quota_rows = transaction.run(build_usage_call(agent_id))

@@ -1,7 +1,7 @@
 -- Returns an agent's last hour with tokens (last_token), with requests (last_request) and with rejected requests (last_rejection),
--- each null if there is no such hour. A statement includes this sub-select as {last_hours}. The statement must select from rows
--- with the alias "listed" and the columns agent_id, token_day, request_day and rejection_day: an agent, and the last day with
--- tokens, with requests and with rejected requests.
+-- each null if there is no such hour. A statement includes this sub-select as {last_hours}. The statement must have rows with the
+-- alias "listed", one row per agent: agent_id; token_day, request_day, rejection_day: the agent's last day with tokens, with
+-- requests and with rejected requests.
 select
     max(hours.hour) filter (where hours.tokens > 0) as last_token,
     max(hours.hour) filter (where hours.requests > 0) as last_request,
