@@ -139,7 +139,7 @@ class Caller:
                 if token is not None:
                     with self._refuse_used_proof(token):
                         *_, admitted_rows = [transaction.run(call) for call in self._build_admission_calls(token)]
-                # For a rejected caller nothing is yielded: _finish_admission() below raises InvalidToken.
+                # A rejected caller gets no transaction, because _finish_admission() below raises InvalidToken.
                 if token is None or admitted_rows:
                     yield transaction
         finally:

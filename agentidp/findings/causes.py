@@ -107,7 +107,7 @@ def _common_spike(spikes: list[Finding]) -> Finding:
 
 
 def compute_urgency(finding: Finding, at: datetime) -> tuple[Any, ...]:
-    """Return a sort key that puts ``info`` findings last, and among all others ongoing findings first."""
+    """Return a sort key that puts ``info`` findings last, and within both groups puts ongoing findings first."""
     age = 0 if finding.ends > at - ONE_HOUR else 1 if finding.ends > at - ONE_DAY else 2
     return (
         finding.severity is Severity.info,

@@ -4,7 +4,7 @@ Statistic: the issued tokens compared with the needed tokens. An agent needs one
 active hours, for each declared replica. If no replicas are declared, the index of dispersion of the hours distinguishes
 instances that keep their tokens from an agent that requests a token for each call.
 
-1. A day is costly if the agent was issued more than ten times the tokens that it needed, in half of its active hours.
+1. A day is costly if the agent got more than ten times the tokens that it needed, in at least half of its active hours.
 2. An agent is reported after two costly active days in a row, because a single day may be a loop of a few hours.
 3. Nothing fails, so the finding is only listed, and several agents are one finding. The finding is a warning if a
    budget or quota is nearly used, and a tenth or more of the used tokens were wasted.
@@ -89,7 +89,7 @@ def find_latest_costly_days(
 def describe_costly_day(
     tokens_by_hour: Sequence[int], active_hours: Sequence[int], token_ttl: int, replica_count: int
 ) -> CostlyDay | None:
-    """Return the day if the agent was issued far too many tokens in half of its active hours, otherwise ``None``."""
+    """Return the day if the agent got far too many tokens in at least half of its active hours, otherwise ``None``."""
     costly_hours = [
         hour
         for hour in active_hours

@@ -46,7 +46,7 @@ class MarkerFields(ma.Schema):
         load_default=None,
         option="--to",
         description="End of the marker",
-        nothing="at the start for a deployment, 24 hours after it for a holiday",
+        nothing="at the start for a deployment, 24 hours after the start for a holiday",
     )
     agentId = schemas.AgentId(
         attribute="agent_id",
