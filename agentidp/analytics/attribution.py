@@ -137,7 +137,7 @@ def respond_by_day(
     :param represent: returns a usage as JSON. Its second argument is the identifier of our own API.
     :raises ValidationError: there are more than :data:`MAX_ROWS` rows.
     """
-    dates = [(period.first + timedelta(day)).isoformat() for day in range(period.days)]
+    dates = [(period.first + timedelta(day_index)).isoformat() for day_index in range(period.days)]
     member_names = [name for name in item_schema().fields if name not in TokensOfDaySchema().fields]
 
     def generate_rows() -> Iterator[dict[str, Any]]:

@@ -182,7 +182,7 @@ def _is_same(value: Any, existing_value: Any) -> bool:
 
 
 def list_conflicts(agreed_plans: list[Plan], new_plans: list[Plan]) -> list[str]:
-    """Return the objects whose changes differ between two lists of plans for the same file."""
+    """Return a line per object whose changes differ between two lists of plans for the same file."""
     agreed_changes, new_changes = (
         {(plan.organization_id, change.type, change.name): change for plan in plans for change in plan.changes}
         for plans in (agreed_plans, new_plans)

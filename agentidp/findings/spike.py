@@ -97,7 +97,7 @@ def _first_history_day(query: FindingsQuery) -> date:
 
 
 def _make_finding(spike: Spike, row: Any, first_day: date, query: FindingsQuery) -> Finding:
-    tokens, usual_tokens, period_words = _sum_tokens_for_summary(spike, first_day)
+    issued_tokens, usual_tokens, period_words = _sum_tokens_for_summary(spike, first_day)
     causes, next_step = LOOP_CAUSES_AND_NEXT_STEP if spike.severity is Severity.critical else CAUSES_AND_NEXT_STEP
     return Finding(
         kind="spike",
@@ -107,13 +107,13 @@ def _make_finding(spike: Spike, row: Any, first_day: date, query: FindingsQuery)
         begins=instant(first_day, spike.hours[0].hour),
         ends=min(instant(first_day, spike.hours[-1].hour + 1), query.at),
         unit="tokens",
-        observed=tokens,
+        observed=issued_tokens,
         expected=usual_tokens,
         # All unusual hours count here, although *observed* may have the tokens of one night or three nights only.
         excess=sum(unusual_hour.tokens - unusual_hour.expected for unusual_hour in spike.hours),
         baseline=BASELINE,
-        summary=f"{row.agent_name} was issued {tokens:,} tokens in {period_words}; typically it is {usual_tokens:,.0f}."
-        + _describe_deciding_hour_and_level(spike, first_day),
+        summary=f"{row.agent_name} was issued {issued_tokens:,} tokens in {period_words}; typically it is "
+        f"{usual_tokens:,.0f}." + _describe_deciding_hour_and_level(spike, first_day),
         causes=causes,
         next_step=next_step,
     )

@@ -127,7 +127,7 @@ def read_listing(
 ) -> Listing:
     """Return the stored findings of the last *days* days. Compute and store them first if they are missing or too old.
 
-    :raises DatabaseUnavailable: there are no stored findings, and no kind could be computed.
+    :raises DatabaseUnavailable: no stored findings cover these days, and the evaluation failed.
     """
     query = build_findings_query(at, settings, days=days)
     listing = _read_stored_listing(run, query)

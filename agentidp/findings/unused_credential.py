@@ -16,9 +16,9 @@ from agentidp.findings.finding import Finding, FindingsQuery, Kind, Severity
 
 
 def build_call(query: FindingsQuery) -> Call:
-    used_before = query.at - timedelta(days=thresholds.UNUSED_DAYS)
+    not_used_since = query.at - timedelta(days=thresholds.UNUSED_DAYS)
     limit_parameter = {"max_credentials": thresholds.MAX_UNUSED_CREDENTIALS}
-    return Call("findings/unused_credential", {"before": used_before} | limit_parameter)
+    return Call("findings/unused_credential", {"before": not_used_since} | limit_parameter)
 
 
 def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
