@@ -1,6 +1,6 @@
 """Merge the findings that have the same cause, and sort findings by urgency.
 
-1. Spikes of ``COMMON_CAUSE_AGENTS`` agents that begin in the same hour are one finding.
+1. Spikes of ``COMMON_CAUSE_AGENTS`` agents that begin within an hour are one finding.
 2. A finding about an agent absorbs findings about the same agent and time, if its kind explains their kinds
    (``Kind.absorbs``).
 3. A spike that begins within a day of a finding about the agent's uncached tokens has the causes of that finding.

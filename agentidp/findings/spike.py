@@ -1,7 +1,7 @@
 """``spike``: an agent is issued far more tokens than usual.
 
 :mod:`agentidp.findings.surprise` finds the unusual hours of each agent. Hours with at most a day between them are one
-spike. :mod:`agentidp.findings.causes` merges the spikes of several agents that begin in the same hour.
+spike. :mod:`agentidp.findings.causes` merges the spikes of several agents that begin within an hour.
 """
 
 from __future__ import annotations

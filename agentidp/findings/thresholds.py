@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 MAX_CONTRIBUTORS = 5  # maximum agents that a finding about several agents names
 MIN_CONTRIBUTOR_PERCENT = 10  # minimum percent of a finding's tokens that an agent needs to count as a cause
-COMMON_CAUSE_AGENTS = 4  # minimum agents whose spikes become one finding if they begin in the same hour
+COMMON_CAUSE_AGENTS = 4  # minimum agents whose spikes become one finding if they begin within an hour
 
 # Limits for the expected and usual counts (surprise.py)
 SEASON_WEEKS = 6  # earlier weeks from which the expected count of an hour is computed
