@@ -215,9 +215,9 @@ def sum_tokens_by_rule(
 
     Each list has one sum per hour: the sum that ends with this hour. A window has ``WINDOW_HOURS`` hours.
 
-    An hour is *raised* if its surprise is at least ``RAISED_SURPRISE``. A sum that does not end with a raised hour is
-    not unusual. To be unusual, a window must be a night, because a release makes whole afternoons busy. The night must
-    also be *full*: at least ``MIN_RAISED_HOURS`` of its hours are raised, because a single burst is no unusual night.
+    An hour is *raised* if its surprise is at least ``RAISED_SURPRISE``. A sum can be unusual only if its last hour is
+    raised. A window must also be a night, because a release makes whole afternoons busy, and *full*: at least
+    ``MIN_RAISED_HOURS`` of its hours are raised, because a single burst is no unusual night.
     """
     surprises = [*map(surprise, tokens, expected_tokens)]
     are_hours_raised = [hour_surprise >= thresholds.RAISED_SURPRISE for hour_surprise in surprises]
