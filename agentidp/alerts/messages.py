@@ -92,7 +92,6 @@ def _build_alert(message: Message, severity: str, dashboard: str) -> dict[str, A
             "kind": change.kind,
             "subject": disarm(change.subject),
             "organization": disarm(message.organization_name),
-            # Alertmanager drops this annotation if it is empty.
             "owner": disarm(message.owner or ""),
             # The link is also an annotation, because few notifications show the generatorURL.
             "url": build_finding_url(change, dashboard),

@@ -138,8 +138,7 @@ def apply_file(
         for organization, transaction, plan in zip(declared, transactions, apply_result.plans, strict=True):
             enter_organization(connection, transaction.organization_id, durable=True)
             if any("quotas" in change.after for change in plan.changes) and not is_dry_run:
-                # The quotas are locked before any row, because quotas.lock() would otherwise wait for token requests
-                # that wait for these rows.
+                # Quotas are locked before rows, because token requests that wait for rows would block quotas.lock().
                 quotas.lock(transaction)
             _make_changes(organization, transaction, settings, plan.changes, apply_result)
         if is_dry_run:

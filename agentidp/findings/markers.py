@@ -50,8 +50,7 @@ def explain_by_markers(finding: Finding, marker_rows: Rows) -> Finding:
         if kind_of(finding).has_marked_cause
         and marker.kind in CHANGE_SENTENCES
         and marker.agent_id in (None, finding.agent_id)
-        # A finding begins at a full hour, so a marker that explains the finding may begin up to an hour after the
-        # finding.
+        # A finding begins at a full hour, so a marker that explains the finding may begin up to an hour later.
         and marker.starts_at < finding.begins + ONE_HOUR
         and finding.begins <= marker.ends_at + thresholds.AFTER_DEPLOYMENT
     ]
