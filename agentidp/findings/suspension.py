@@ -41,7 +41,7 @@ def suspend_dormant(database: OrganizationDatabase) -> list[UUID]:
 
 
 def find_suspension_time(row: Any, at: datetime) -> datetime | None:
-    """Return when a dormant agent will be suspended, or ``None`` if its suspension is not announced yet."""
+    """Return when a dormant agent will be suspended, or ``None`` if no announcement of the suspension is due yet."""
     if row.suspend_after_days is None:
         return None
     notice_period = timedelta(days=SUSPENSION_NOTICE_DAYS)

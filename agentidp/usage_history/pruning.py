@@ -11,7 +11,7 @@ from agentidp.db.organization import operator_transaction
 from agentidp.usage_history.monthly_sums import delete_sums
 
 MIN_MONTHS = 4
-"""Minimum number of months to keep, because the trend and the heatmap need 90 days, and findings up to 12 weeks."""
+"""Minimum number of months to keep, because the trend, the heatmap and findings read the usage of about 90 days."""
 
 
 def find_first_kept_day(months: int, at: datetime) -> date:
