@@ -35,7 +35,7 @@ KEPT_IPV4_BITS, KEPT_IPV6_BITS = 24, 48
 def build_admission_call(agent_id: UUID, jti: str, issued_at: datetime) -> Call:
     """Return the database call that admits a request: it checks the agent and the token, and counts the request.
 
-    The statement calls the function ``admit_request``. It counts nothing and returns no row if the agent is not active
+    The statement calls ``admit_request``. This function counts nothing and returns no row if the agent is not active
     or its token with this *jti* was ended.
     """
     return Call("usage/record_request", {"agent_id": agent_id, "jti": jti, "issued_at": issued_at})

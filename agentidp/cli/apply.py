@@ -110,7 +110,7 @@ def _print_next_commands(apply_result: ApplyResult) -> None:
 def _print_plan(dry_run_result: ApplyResult, consequences: list[list[str]], as_json: bool) -> None:
     """Print the changes that a file would make.
 
-    :param consequences: a list of sentences per change.
+    :param consequences: one list of sentences per change.
     """
     if as_json:
         show(_represent_changes(dry_run_result, consequences), as_json)

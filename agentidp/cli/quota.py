@@ -24,7 +24,7 @@ PAGE_SIZE = 500
 
 _MISSING = "there is no such agent or quota"
 _QUOTA = quotas.NewQuotaSchema(partial=["enforce"])
-"""The schema of the fields that options set. If the options omit ``enforce``, :func:`set_quota` makes it false."""
+"""The members of a quota that options set. If ``enforce`` is omitted, :func:`set_quota` sets it to false."""
 
 
 def _add_holder_options(command: Callable[..., None]) -> Callable[..., None]:

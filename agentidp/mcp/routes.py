@@ -40,7 +40,7 @@ REQUEST = {
 ERROR = {"anyOf": [ErrorSchema, {"type": "object", "required": ["jsonrpc", "error"]}]}
 
 CACHING = {"ttlMs": 3_600_000, "cacheScope": "private"}
-"""Members of results that clients may cache, because they depend only on the release and the token's scopes."""
+"""Members of results that clients may cache, because the results depend only on the release and the token's scopes."""
 
 blueprint = Blueprint("mcp", __name__, description="The analytics as tools of the Model Context Protocol")
 
