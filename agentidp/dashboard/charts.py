@@ -356,7 +356,7 @@ def last_day(ends: datetime) -> date:
 
 
 def _find_maximum(counts: list[int]) -> int:
-    """Return the highest count that is not cut off. At most a tenth of the counts, but at least one, may be cut off."""
+    """Return the highest count that is not cut off. At most a tenth of the counts, or a single count, is cut off."""
     sorted_counts = sorted((count for count in counts if count), reverse=True)
     for outlier_count in range(max(1, len(sorted_counts) // 10), 0, -1):
         axis_counts = sorted_counts[outlier_count:]

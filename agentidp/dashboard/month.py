@@ -215,7 +215,7 @@ def _read_shares(caller: Caller, period: Period, pairs: list[Pair]) -> tuple[lis
 
 
 def _read_tokens_by_agent(caller: Caller, period: Period, pairs: list[Pair]) -> list[Counter[UUID]]:
-    """Return the tokens by agent: in the month, on the month's days in *pairs*, and on the earlier days in *pairs*."""
+    """Return counters of tokens by agent: for the month, its days in *pairs*, and the earlier days in *pairs*."""
     # Only the last days of a month can lack an earlier day, so the days of the pairs are consecutive.
     day_ranges = [(pairs[0][0].day, pairs[-1][0].day), (pairs[0][1].day, pairs[-1][1].day)] if pairs else []
     calls = [

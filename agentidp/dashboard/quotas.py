@@ -43,7 +43,7 @@ def compute_used_quotas(rows: Iterable[Any], at: datetime) -> list[dict[str, Any
 
     The members are ``percent``, the used share, rounded down; ``left``, the unused tokens; ``ends``, the first instant
     of the next window; ``exhausted``, when no token will be left at this rate, or ``None`` if the window ends first;
-    ``severity``, that of the finding about the quota, or ``None``. The organization's own quotas have no ``agent_id``.
+    ``severity``, the severity of the quota's finding, or ``None``. The organization's own quotas have no ``agent_id``.
     """
     return sorted((_compute_use(row, at) for row in rows), key=lambda quota: -quota["used"] / quota["tokens"])
 

@@ -66,7 +66,7 @@ def open_session(request: Request, at: datetime) -> tuple[str, AccessToken]:
     """Open a session by the credential or the access token in the sign-in form.
 
     :returns: the token for the cookie, and its claims.
-    :raises NotSignedIn: the credential or token is not valid. This is counted as a rejection, as at the API.
+    :raises NotSignedIn: the credential or token is not valid. The failure is counted as a rejection, as at the API.
     :raises SignInRefused: the credential or token is valid but not sufficient, or there were too many attempts.
     """
     try:

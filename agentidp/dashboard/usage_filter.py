@@ -76,7 +76,7 @@ class UsageFilter:
 
     @property
     def agent_id(self) -> UUID | None:
-        """The only agent that passes the filters, or ``None`` if several agents may pass, or none."""
+        """The only agent that passes the filters, or ``None`` if several agents or no agent may pass."""
         return next(iter(self.agent_ids)) if self.agent_ids is not None and len(self.agent_ids) == 1 else None
 
     def build_query(self, *names: str, **changes: str) -> str:

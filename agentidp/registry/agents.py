@@ -58,7 +58,7 @@ def refuse_unknown_agent(transaction: Transaction, agent_id: UUID | None) -> Non
 
 
 def resolve_agent_ids(member: str, ids_or_names: list[str], read_together: Callable[..., list[Rows]]) -> list[str]:
-    """Return the ids of agents for typed names or ids. Whether a typed id exists is not checked.
+    """Return the agent's id for each typed name or id. A typed id is returned even if no agent has it.
 
     :param member: the member of the request that the error names.
     :param read_together: runs several calls for the organization in one round trip, and returns the rows of each.
