@@ -149,7 +149,7 @@ def _change_and_print_agent(
 def _describe_agent(database: OrganizationDatabase, agent_id: UUID, *, is_deleted: bool = False) -> str:
     """Return an agent's name and recent tokens as part of a sentence.
 
-    :raises NotFound: the agent does not exist, or does not match *is_deleted*.
+    :raises NotFound: the agent does not exist, or *is_deleted* is wrong.
     """
     [organization_row] = database.fetch("organizations/get_organization")
     bounds_of_today = Period.of(1, database.at).bounds

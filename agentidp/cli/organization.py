@@ -184,8 +184,8 @@ def resume_organization(organization: str) -> None:
 def export_file(names: tuple[str, ...]) -> None:
     """Print a file for agentidp apply that describes organizations as they are now.
 
-    Without arguments, the file describes all organizations. It contains no credentials. It names environment variables
-    instead of the addresses of alert targets.
+    Without arguments, the file describes all organizations. The file contains no credentials. Instead of the
+    addresses of alert targets, the file names environment variables.
     """
     with open_services() as services:
         database_url = str(services.settings.database_url)

@@ -26,7 +26,7 @@ from __future__ import annotations
 from importlib.metadata import version
 
 TESTED = {"gunicorn": {"27.0.1"}, "Flask": {"3.1.3"}, "Werkzeug": {"3.1.9"}}
-"""Tested versions by library. Before you add a version, read its changes to the replaced code, and test it."""
+"""Tested versions by library. To add a version, test it and read its changes to the code that this package replaces."""
 
 
 def list_untested_libraries() -> list[str]:

@@ -33,7 +33,7 @@ def find_proxy(url: SplitResult) -> str | None:
 
 
 class RequestFailed(Exception):
-    """There was no valid response. The user who entered the URL reads the message, so it contains no server's data."""
+    """There was no valid response. The user who entered the URL reads the message, so it contains no response data."""
 
 
 class Response(NamedTuple):

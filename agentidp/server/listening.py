@@ -81,7 +81,7 @@ def limit_stalled_sending(listeners: list[socket.socket], seconds: int) -> None:
     """Make sending fail if a client receives nothing for *seconds*, so that the client cannot occupy a thread.
 
     The limit applies to small responses on the fast path. ``limit_sending_time`` (``server/sending.py``) limits other
-    responses, and the kernel then ignores this limit.
+    responses, for which the kernel ignores this limit.
     A UNIX socket's connections do not inherit the limit and do not need it, because their client, nginx, always reads.
     """
     for listener in listeners:

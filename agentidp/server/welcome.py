@@ -17,7 +17,7 @@ INSTANCE_VARIABLES = (
     "XDG_DATA_HOME",
     "AGENTIDP_SECRET_KEY_FILE",
 )
-"""Environment variables that select the instance and contain no secret. Printed commands begin with their values."""
+"""Environment variables that select the instance and contain no secret. Printed commands set these variables."""
 
 SECRET_VARIABLES = ("AGENTIDP_DATABASE_URL", "AGENTIDP_SECRET_KEY")
 """Environment variables that select the instance and contain secrets. Their values are not printed."""
@@ -82,7 +82,7 @@ def format_demo_welcome(settings: Settings, *, link: str | None, program: str, e
 
 
 def format_empty_welcome(*, program: str, environ: Mapping[str, str]) -> str:
-    """Return a text that shows how to create the first organization. Parameters as in :func:`format_demo_welcome`."""
+    """Return a text that shows how to create the first organization. See :func:`format_demo_welcome`."""
     return _WITHOUT_DEMO.format(command=_format_command(program, environ), secrets=_describe_secrets(environ))
 
 
