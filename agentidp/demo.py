@@ -231,10 +231,10 @@ def generate_traffic(at: datetime) -> Iterator[tuple[DemoAgent, datetime, list[i
 
 def _draw_counts(mean_counts: list[float], elapsed_share: float, random: Random) -> list[int]:
     # Adding a random fraction before int() rounds down keeps the mean.
-    token_count, call_count, rejection_count = (
+    token_count, api_request_count, rejection_count = (
         int((mean * random.uniform(2 / 3, 4 / 3) + random.random()) * elapsed_share) for mean in mean_counts
     )
-    return [token_count, token_count + call_count, rejection_count]
+    return [token_count, token_count + api_request_count, rejection_count]
 
 
 def _compute_means(agent: DemoAgent, starts_at: datetime, days_ago: int, incident: Incident | None) -> list[float]:

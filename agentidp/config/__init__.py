@@ -256,8 +256,8 @@ class Settings:
         :raises ConfigurationError: a setting is invalid.
         """
         all_variables = os.environ if environ is None else environ
-        values_by_variable = {variable: value for variable, value in all_variables.items() if value != ""}
-        settings = cls(**{setting.name: setting.metadata["read"](values_by_variable) for setting in fields(cls)})
+        non_empty_variables = {variable: value for variable, value in all_variables.items() if value != ""}
+        settings = cls(**{setting.name: setting.metadata["read"](non_empty_variables) for setting in fields(cls)})
         settings._check()
         return settings
 

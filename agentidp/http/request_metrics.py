@@ -36,8 +36,8 @@ def init_app(app: Flask) -> None:
 @lru_cache(maxsize=4096)
 def _find_counter_and_histogram(rule: str | None, method: str, status: int) -> tuple[Counter, Histogram]:
     """Return the counter and the histogram for a request's labels. The cache makes this fast."""
-    route_label, method = route_of(rule), method if method in METHODS else "other"
-    return REQUESTS.labels(route_label, method, str(status)), DURATION.labels(route_label, method)
+    route_label, method_label = route_of(rule), method if method in METHODS else "other"
+    return REQUESTS.labels(route_label, method_label, str(status)), DURATION.labels(route_label, method_label)
 
 
 def route_of(rule: str | None) -> str:

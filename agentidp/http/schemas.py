@@ -301,8 +301,8 @@ class Text(Member, ma.fields.String):
         length_check = ma.validate.Length(minimum, maximum, error=f"must have {minimum} to {maximum} characters")
         # The pattern matches the text that _deserialize accepts, and also text with characters that a pattern cannot
         # exclude (agentidp.http.text._IN_NO_SCHEMA).
-        end_character = f"[^{CONTROL}{INVISIBLE}{_WHITE_SPACE}]"
-        pattern = f"{end_character}(?:[^{forbidden_characters}]*{end_character})?"
+        edge_character = f"[^{CONTROL}{INVISIBLE}{_WHITE_SPACE}]"
+        pattern = f"{edge_character}(?:[^{forbidden_characters}]*{edge_character})?"
         metadata = {"pattern": f"^{pattern}$" if minimum else f"^(?:{pattern})?$"}
         super().__init__(validate=length_check, metadata=metadata, **kwargs)
 

@@ -95,8 +95,8 @@ class WorkerMetrics:
     def collect(self) -> Iterator[Metric]:
         """Yield the sums of the workers' metrics, and the number of issued tokens."""
         with self._lock:
-            files = [str(metrics_file) for metrics_file in self._directory.glob("*.db") if _has_content(metrics_file)]
-            metrics = list(MultiProcessCollector.merge(files))
+            file_paths = [str(file) for file in self._directory.glob("*.db") if _has_content(file)]
+            metrics = list(MultiProcessCollector.merge(file_paths))
         yield from metrics
         issued_tokens = CounterMetricFamily("agentidp_tokens_issued", "Tokens that were issued to clients")
         issued_tokens.add_metric([], sum(_count_issued(metric) for metric in metrics))
@@ -104,14 +104,14 @@ class WorkerMetrics:
 
     def fold_ended_workers(self) -> None:
         """Add the metrics of ended workers to the files for process ID 0, which no worker has."""
-        for pid_marker in self._directory.glob(f"*{_ENDED}"):
-            worker_pid = pid_marker.name.removesuffix(_ENDED)
+        for marker_file in self._directory.glob(f"*{_ENDED}"):
+            worker_pid = marker_file.name.removesuffix(_ENDED)
             with self._lock:
                 for metric_kind in ("counter", "histogram"):
                     _add_file_to_total(
                         self._directory / f"{metric_kind}_{worker_pid}.db", self._directory / f"{metric_kind}_0.db"
                     )
-                pid_marker.unlink()
+                marker_file.unlink()
 
 
 def _count_issued(metric: Metric) -> float:
