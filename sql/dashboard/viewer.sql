@@ -1,6 +1,6 @@
 -- Returns the agent that is signed in to the dashboard, and its organization. One row; no row if the agent is suspended,
 -- deleted or unknown, if it lacks the scope, if its token is revoked or ended, or if one of its credentials was revoked after it
--- signed in. Nothing is counted, because a page is not a request to the API.
+-- signed in.
 -- Parameters: organization_id; agent_id; jti and issued_at (timestamptz): of the token; scope: the scope that the agent must
 -- have; signed_in_at (timestamptz): the instant of the sign-in, or null for a token that was issued for the API.
 --

@@ -1,8 +1,7 @@
 -- Returns the agents of provisioning rules that have requested no token, and were not changed, for the number of days in their rule.
--- One row per agent: agent_id, last_seen_at, expires_after_days. Suspended agents are left out. After an agent's deletion, its
--- subject can get a new agent. Therefore the statement also leaves out agents whose rule of trust for the subject is revoked, agents
--- that were active in the current window of their quota, and agents whose quota somebody has set, because a new agent would not
--- have this quota.
+-- One row per agent: agent_id, last_seen_at, expires_after_days. Leaves out suspended agents. The subject of a deleted agent can get
+-- a new agent, to which the old agent's limits do not apply. So the statement also leaves out agents whose rule of trust for the
+-- subject is revoked, agents whose quota somebody has set, and agents that were active in the current window of their quota.
 -- Parameters: organization_id; at (timestamptz); day; max_rows.
 --
 -- max-pages-read: 800, for the credentials and quotas of each agent that a rule has created

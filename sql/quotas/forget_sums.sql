@@ -1,5 +1,5 @@
--- Deletes the sums of usage that are stored with an organization's quotas per month, because past usage was added. Run it after the
--- usage was added and after quotas/lock_sums. Returns no row. Parameters: organization_id.
+-- Deletes the sums of usage that are stored with an organization's quotas per month, because past usage was added. Run this
+-- statement after the usage was added and after quotas/lock_sums. Returns no row. Parameters: organization_id.
 --
 -- max-pages-read: 10000, because the statement writes all quotas per month of the organization
 update quotas
