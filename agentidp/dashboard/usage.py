@@ -22,8 +22,8 @@ from agentidp.dashboard.usage_filter import LABELS, UsageFilter, read_usage_filt
 from agentidp.db.sql import Call
 
 DELEGATION_FILTERS = ("owner", "agent", "resource")
-"""The filters of the page of delegations. Tokens from an exchange are not counted per credential, so the page has no
-filter by credential."""
+"""The filters of the page of delegations. Delegated tokens are not counted per credential, so the page has no filter
+by credential."""
 
 
 @pages.blueprint.get("/dashboard/usage")
@@ -89,7 +89,7 @@ def list_tokens_by_resource(caller: Caller, period: Period, usage_filter: UsageF
 
 
 def list_tokens_by_delegation(caller: Caller, period: Period, usage_filter: UsageFilter) -> list[dict[str, Any]]:
-    """Return, as the API's JSON, the tokens from exchanges whose resource, and actor or subject, pass the filters."""
+    """Return, as the API's JSON, the delegations whose resource, and actor or subject, pass the filters."""
     [delegation_rows] = caller.read_together(build_delegations_call(period, usage_filter.agent_id))
     agent_ids, resource = usage_filter.agent_ids, usage_filter.resource
     return delegations.represent_delegations(
