@@ -1,10 +1,8 @@
--- Issues a token for an exchange if the subject's token is acceptable, with scopes that the subject has too, and counts the token
--- for the subject. exchange_token restricts the transaction to the organization's rows. The statement oauth/exchange_token describes the
--- result and the parameters.
---
--- The function decides whether the subject's token is acceptable (chain_refusal, runs_resource_server), reads the scopes of the
--- subject and of the delegation rule, limits these scopes to those for the resource (delegated_scopes), authenticates the client
--- and issues the token (issue_token), and counts the token for the subject (count_delegation).
+-- Issues a token for an exchange with scopes that the subject has too. The function decides whether the subject's token is
+-- acceptable (chain_refusal, runs_resource_server), reads the scopes of the subject's agent or of the delegation rule, limits these
+-- scopes to those for the resource (delegated_scopes), authenticates the client and issues the token (issue_token), and counts the
+-- token for the subject (count_delegation). exchange_token restricts the transaction to the organization's rows. The statement
+-- oauth/exchange_token describes the result and the parameters.
 --
 -- The caller reads the outcome in this order:
 -- 1. No row: the client is not authentic.
@@ -35,7 +33,7 @@ declare
     v_actor_scopes text[];
     v_client_host text;
     v_resources jsonb;
-    v_delegated_scopes text[]; -- of these, the scopes that a token for the resource may have; null if the target is unknown
+    v_delegated_scopes text[]; -- the scopes in v_subject_scopes that the token may have; null if the target is unknown
     v_scope text[]; -- the scopes to grant; null if the target or the scope is refused, so issue_token only authenticates
     -- Nothing reads these two variables. Assigning the functions' results to them is faster than "perform".
     v_ignored_text text;

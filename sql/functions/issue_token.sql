@@ -8,7 +8,7 @@ create or replace function issue_token(
     p_at timestamptz, p_day date, p_hour integer,
     p_secret_hash bytea,
     p_key_or_rule jsonb,
-    p_digest bytea, p_expires_at timestamptz, -- of the identifier of the client's assertion, or null
+    p_digest bytea, p_expires_at timestamptz, -- both are about the client's assertion, or null
     p_scope text[], p_own_scopes text[], p_resource text,
     p_has_proof boolean,
     p_authenticates_only boolean, -- true: authenticates the client, grants no scope and counts no token
