@@ -222,7 +222,7 @@ def draw_chart(
 
     :param counts: pairs of a day, or the beginning of an hour, and its count, oldest first.
     :param running: the current day or hour, which is not over.
-    :param created: the day or hour in which the subject was created; ``None`` if it existed before the first bar.
+    :param created: the first day or hour that could have usage; ``None`` if before the first bar.
     :param earlier_counts: the count to compare with, per bar; ``None`` before the first usage. Empty: no comparison.
     :param earlier_findings: the findings about the day to compare with, per bar.
     :param line_label: the words for the earlier counts.
