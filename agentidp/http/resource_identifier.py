@@ -51,7 +51,7 @@ def is_audience(text: str) -> bool:
 def owned_name(audience: str) -> str | None:
     """Return the identifier that an organization must own to use an audience, or ``None`` for a shared audience.
 
-    For Google Cloud, ``//iam.googleapis.com/…`` and ``https://iam.googleapis.com/…`` are equal: the https form is returned.
+    For Google Cloud, ``//iam.googleapis.com/…`` and ``https://iam.googleapis.com/…`` are equal. The URL is returned.
 
     :param audience: an audience or a resource identifier.
     """

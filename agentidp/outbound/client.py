@@ -26,7 +26,7 @@ MAX_OVERHEAD = 64 * 1024
 
 
 def find_proxy(url: SplitResult) -> str | None:
-    """Return the proxy in ``HTTPS_PROXY`` for an https URL, or None without a proxy, or if ``NO_PROXY`` names the host."""
+    """Return the proxy in ``HTTPS_PROXY`` for an https URL, or None if there is none or ``NO_PROXY`` names the host."""
     if url.scheme != "https" or urllib.request.proxy_bypass(url.netloc):
         return None
     return urllib.request.getproxies().get("https")
