@@ -154,7 +154,7 @@ class Chart:
 
     @property
     def max_bar(self) -> Bar:
-        """The bar with the highest count. If several bars have it, the latest of them."""
+        """The bar with the highest count. If several bars have this count, the latest bar."""
         return max(reversed(self.bars), key=lambda bar: bar.count)
 
     @property

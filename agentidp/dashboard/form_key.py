@@ -88,7 +88,7 @@ def _read_opening(form_key: str) -> datetime:
 
 def _compute_digest(form: Form) -> bytes:
     """Return the stored hash of a form's key. Forms of two paths have different hashes even if their keys are equal."""
-    # The word "form" keeps this hash different from those of assertions, proofs and links in used_identifiers.
+    # The word "form" keeps this hash different from the hashes of assertions, proofs and links in used_identifiers.
     return hashlib.sha256(json.dumps(["form", request.path, form.form_key]).encode()).digest()
 
 

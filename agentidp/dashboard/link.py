@@ -35,7 +35,7 @@ class UntypedLink(ApiError):
 
 
 class LinkRefused(session.NotSignedIn):
-    """401: the sign-in link was used before, has expired or is invalid, or its agent may not sign in any more."""
+    """401: the sign-in link was used before, has expired or is invalid, or its agent can no longer sign in."""
 
     message = (
         f"This link is no longer valid: a link can be used once, within {LIFETIME // 60} minutes. "

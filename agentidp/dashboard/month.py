@@ -27,7 +27,7 @@ from agentidp.findings import budget as budget_finding
 from agentidp.registry.markers import MAX_LISTED
 
 MAX_ROWS = 20
-"""Maximum number of owners and of agents in the tables. One more row has the tokens of all others."""
+"""Maximum number of owners and of agents in the tables. One more row has the sum of the other owners or agents."""
 
 MAX_FINDINGS = 5
 """Maximum number of findings that the page lists."""

@@ -107,7 +107,7 @@ def show_overview(caller: Caller) -> Response:
 
 
 def _shows_today(period: Period, usage_filter: UsageFilter) -> bool:
-    """Return whether the page compares today's hours with those a week ago, and shows the month's budget."""
+    """Return whether the page compares today's hours with the hours a week ago, and shows the month's budget."""
     return period.is_running and not usage_filter.values
 
 

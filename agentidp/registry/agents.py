@@ -258,7 +258,7 @@ def update_agent(
 
 
 def end_tokens(transaction: Transaction, agent_id: UUID, clock: Callable[[], datetime]) -> None:
-    """End all tokens and dashboard sessions that an agent has got until now.
+    """End all tokens and dashboard sessions of an agent.
 
     The transaction must not have locked a row before, because this function takes the organization's
     issuance lock (:func:`agentidp.registry.quotas.lock`).
@@ -315,7 +315,7 @@ AGENTS.add_delete_route(
 @bearer("agents:write")
 @blueprint.response(204)
 def end_agent_tokens(caller: Caller, agent_id: UUID) -> Response:
-    """End all tokens issued to an agent before now. They are refused at once. The agent can get new tokens."""
+    """End all tokens issued to an agent before now. The tokens are refused at once. The agent can get new tokens."""
     # The caller is admitted in a separate transaction, because the admission locks a row, and end_tokens() must lock
     # the organization's quotas before any other row.
     caller.admit()

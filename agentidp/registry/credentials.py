@@ -263,7 +263,7 @@ class NewCredentialAnswerSchema(CredentialSchema):
 
 _credential_as_json = CredentialSchema().as_json
 _settings_as_json = CredentialSchema(only=[name for name in NewCredentialSchema().fields if name != "jwk"]).as_json
-"""Returns the members of a credential that the audit trail records. The secret is not one of them."""
+"""Returns the members of a credential that the audit trail records, without the secret."""
 
 
 @blueprint.route("/api/v1/agents/<uuid:agent_id>/credentials", methods=["POST"])

@@ -54,7 +54,7 @@ def count_token(
     :returns: the client and the counted token, from which the caller can build a response.
     :raises ConfigurationError: the agent or its organization is suspended.
     :raises NotFound: the organization has no such agent.
-    :raises OAuthError: the agent may not have the token, or a quota refuses it.
+    :raises OAuthError: the agent is not allowed to get the token, or a quota refuses the token.
     """
     client = Client(organization_id, agent_id, secret_hash=hash_secret(new_secret()))
     # An agent's temporary credentials share one id, so that usage per credential has only one row per day for them.

@@ -1,5 +1,5 @@
 -- Returns the agents with usage on a UTC day or in one of its hours, one row per agent, most tokens first, then most requests, then
--- by id: agent_id, name, tokens, requests, rejected; agents: the number of all these agents, the same in each row.
+-- by id: agent_id, name, tokens, requests, rejected; agents: the number of all agents with usage, the same in each row.
 -- Parameters: organization_id; on_day: the day; at_hour: the hour, 0 to 23, or null for the whole day; by_rejected: whether the
 -- agents with most rejected requests are first; limit: the maximum number of rows, null for all.
 --

@@ -1,5 +1,5 @@
 -- Returns the agents of an organization that have at least one of several scopes, one row per agent, sorted by name: agent_id,
--- name, status, scopes: all scopes of the agent; matches: the number of all these agents, the same in each row.
+-- name, status, scopes: all scopes of the agent; matches: the number of all matching agents, the same in each row.
 -- Parameters: organization_id; scopes (text[]); limit.
 --
 -- max-pages-read: 1000, all agents
