@@ -12,7 +12,7 @@ PINS = $(foreach word,$(shell cat constraints.txt),$(if $(findstring ==,$(word))
 # Without bytecode files, pytest and every process that a test starts compile all modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
-# Each core runs one test file at a time.
+# Each process runs one test file at a time; tests/conftest.py says how many processes run.
 PARALLEL := --numprocesses auto --dist loadfile
 PYTEST := $(BIN)/python -m pytest $(PARALLEL)
 
@@ -45,8 +45,7 @@ test: $(TESTABLE)  ## Run the tests that need only git, make and Python, about f
 	@echo "All of these passed. make test-beyond runs the tests that also need nginx, Chromium, Node.js, Prometheus, Debian's PostgreSQL, Citus, containers or other programs, and the tests that take long."
 
 test-beyond: $(TESTABLE)  ## Run the tests that make test leaves out; on Debian, install the programs that are missing
-	@# These tests often wait for other processes, so three run on two cores.
-	$(BIN)/python -m tests.beyond "$(BEYOND)" $(PARALLEL) --numprocesses $$(($$(nproc) * 3 / 2))
+	$(BIN)/python -m tests.beyond "$(BEYOND)" $(PARALLEL)
 
 test-all: test  ## Run every test, about a quarter of an hour
 	@$(MAKE) test-beyond

@@ -546,10 +546,23 @@ class OneNetwork(LoadFileScheduling):
         return "network" if file.startswith(("tests/browser/", "tests/containers/")) else file
 
     def _assign_work_unit(self, node: WorkerController) -> None:
-        """Give a process the first remaining file of :data:`LONGEST_FILES`, or else the file with the most tests."""
-        if scope := next((scope for scope in LONGEST_FILES if scope in self.workqueue), None):
+        """Give a process the first remaining file of :data:`LONGEST_FILES`.
+
+        If there is none, the first process gets the file with the fewest tests, which often wait for servers, and the
+        others get the file with the most tests. So some tests use the processors while others wait.
+        """
+        scope = next((scope for scope in LONGEST_FILES if scope in self.workqueue), None)
+        if scope is None and node is self.nodes[0]:
+            scope = next(reversed(self.workqueue))
+        if scope is not None:
             self.workqueue.move_to_end(scope, last=False)
         super()._assign_work_unit(node)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return three processes for two cores, because tests often wait for other processes."""
+    return max(1, (os.cpu_count() or 1) * 3 // 2)
 
 
 @pytest.hookimpl(optionalhook=True)
