@@ -92,10 +92,10 @@ def back_up_database(file: Path, bindir: Path | None) -> None:
 @require_confirmation
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @flag_option(
-    "--clean", "clean", "First delete everything in the database. Without --clean, the database must be empty."
+    "--clean", "must_clean", "First delete everything in the database. Without --clean, the database must be empty."
 )
 @bindir_option
-def restore_backup(file: Path, clean: bool, bindir: Path | None) -> None:
+def restore_backup(file: Path, must_clean: bool, bindir: Path | None) -> None:
     """Restore the backup FILE into an empty database.
 
     Stop the service first. The backup is restored in one transaction, and then the schema is brought up to date. With
@@ -107,7 +107,7 @@ def restore_backup(file: Path, clean: bool, bindir: Path | None) -> None:
     with open_database(settings) as runtime:
         target = inspect_target(str(runtime.settings.database_url))
         if not target.is_empty:
-            if not clean:
+            if not must_clean:
                 raise ConfigurationError(
                     f"the database {target.name} is not empty. Restore into an empty database, or give --clean to "
                     "delete everything in the database first"

@@ -90,16 +90,16 @@ def _open_source(path: Path) -> Iterator[Source]:
         yield Source(file, advance_progress)
 
 
-def _print_import(imported: Imported, is_dry_run: bool, as_json: bool) -> None:
-    import_members = asdict(imported)
+def _print_import(import_result: Imported, is_dry_run: bool, as_json: bool) -> None:
+    import_members = asdict(import_result)
     import_members |= {name: timestamp(import_members[name]) for name in ("first", "last", "repeats")}
     if as_json:
         show_object(import_members, as_json)
-    elif imported.repeats:
+    elif import_result.repeats:
         click.echo(f"This file was imported at {import_members['repeats']}. Nothing was added.")
     else:
         counts = ", ".join(f"{import_members[name]:,} {name}" for name in ("records", "tokens", "requests", "rejected"))
-        period_phrase = f" from {import_members['first']} to {import_members['last']}" if imported.first else ""
+        period_phrase = f" from {import_members['first']} to {import_members['last']}" if import_result.first else ""
         click.echo(f"{'Would import' if is_dry_run else 'Imported'} {counts}{period_phrase}.")
 
 
