@@ -41,8 +41,8 @@ def show_agent(caller: Caller, agent_id: UUID) -> Response:
     """Show an agent's usage by day, and the findings about the agent."""
     period = parse_period(caller.at)
     calls_by_name = _build_calls(agent_id, period)
-    attribution, rows_of_calls = read_attribution(caller, period, agent_id, *calls_by_name.values())
-    rows_by_name = dict(zip(calls_by_name, rows_of_calls, strict=True))
+    attribution, row_lists = read_attribution(caller, period, agent_id, *calls_by_name.values())
+    rows_by_name = dict(zip(calls_by_name, row_lists, strict=True))
     activity_rows, agent = rows_by_name["activity"], rows_by_name["agent"][0] if rows_by_name["agent"] else None
     agent_delegations = delegations.represent_delegations(rows_by_name["delegations"], period)
     quotas = compute_used_quotas([*rows_by_name["own_quotas"], *rows_by_name["shared_quotas"]], caller.at)
@@ -90,13 +90,13 @@ def _build_calls(agent_id: UUID, period: Period) -> dict[str, Call]:
 
 def _group_scopes_by_api(scopes: list[str], servers: Rows) -> list[tuple[Any, list[str]]]:
     """Return (API, scopes) pairs. The API is a resource server, ``None`` for our API, or ``""`` for unknown scopes."""
-    apis_and_scopes: list[tuple[Any, list[str]]] = [
+    api_scope_pairs: list[tuple[Any, list[str]]] = [
         (server, [scope for scope in scopes if scope in offered_scopes])
         for server, offered_scopes in [(None, SCOPES), *((server, server.scopes) for server in servers)]
     ]
-    scopes_with_api = {scope for _, agent_scopes in apis_and_scopes for scope in agent_scopes}
-    apis_and_scopes.append(("", [scope for scope in scopes if scope not in scopes_with_api]))
-    return [(server, agent_scopes) for server, agent_scopes in apis_and_scopes if agent_scopes]
+    listed_scopes = {scope for _, agent_scopes in api_scope_pairs for scope in agent_scopes}
+    api_scope_pairs.append(("", [scope for scope in scopes if scope not in listed_scopes]))
+    return [(server, agent_scopes) for server, agent_scopes in api_scope_pairs if agent_scopes]
 
 
 def _read_slow_part(caller: Caller, period: Period, agent_id: UUID, rows_by_name: Mapping[str, Rows]) -> dict[str, Any]:

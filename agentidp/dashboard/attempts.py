@@ -40,7 +40,7 @@ def record_rate_limited_event(
 ) -> None:
     """Record an audit event that anyone can cause, unless there were too many events about the subject lately."""
     app_services = services()
-    throttle_cell = throttle.compute_throttle_cell(app_services.settings.instance_secret, f"record of {subject}", None)
-    if throttle.admit_event(app_services.database, throttle_cell, at):
+    throttle_key = throttle.compute_throttle_cell(app_services.settings.instance_secret, f"record of {subject}", None)
+    if throttle.admit_event(app_services.database, throttle_key, at):
         with app_services.database.of(organization_id, at).transaction(actor) as transaction:
             audit.record(transaction, action, subject, after=details)

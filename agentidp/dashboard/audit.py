@@ -47,7 +47,7 @@ def list_audit_events(caller: Caller) -> Response:
     """Show the newest audit events that the filters select, or a page of older events."""
     selection = {name: request.args.get(name, "").strip() for name in ("action", "subject", "actor", "until")}
     objects_by_filter = _find_named_objects(caller, selection)
-    ids_by_filter = {name: objects[0][0] for name, objects in objects_by_filter.items() if len(objects) == 1}
+    ids_by_filter = {name: matches[0][0] for name, matches in objects_by_filter.items() if len(matches) == 1}
     events = _read_events(caller, selection | ids_by_filter)
     page_events = events[:PAGE_SIZE]
     parameters = {name: filter_value for name, filter_value in selection.items() if filter_value}
@@ -60,7 +60,7 @@ def list_audit_events(caller: Caller) -> Response:
         selection=selection,
         max_id=MAX_ID,
         actions=sorted(ACTIONS),
-        ambiguous={name: objects for name, objects in objects_by_filter.items() if len(objects) > 1},
+        ambiguous={name: matches for name, matches in objects_by_filter.items() if len(matches) > 1},
         older=older_query,
         is_first="below" not in request.args,
         newest=urlencode(parameters),

@@ -127,9 +127,9 @@ def _build_period(finding: StoredFinding, at: datetime) -> Period:
 def _list_changes(finding: StoredFinding, markers: Rows) -> list[tuple[datetime, str, str | None]]:
     """Return the latest changes that may concern a finding, oldest first: (instant, description, note)."""
     changes = [
-        (row.starts_at, CHANGES[row.kind], row.note)
-        for row in markers
-        if row.agent_id in (None, *finding.agent_ids) and row.kind in CHANGES
+        (marker_row.starts_at, CHANGES[marker_row.kind], marker_row.note)
+        for marker_row in markers
+        if marker_row.agent_id in (None, *finding.agent_ids) and marker_row.kind in CHANGES
     ]
     return changes[-MAX_CHANGES:]
 

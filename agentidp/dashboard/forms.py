@@ -108,9 +108,9 @@ def load(schema: ma.Schema, body: Mapping[str, Any]) -> dict[str, Any]:
 
 def describe_errors(error: ApiError, labels: Mapping[str, str]) -> dict[str, str]:
     """Return an error's sentences by field; by ``""`` if it is about no field. *labels* come from :func:`labels`."""
-    wrong_fields = [name for name in error.details if name in labels]
+    wrong_fields = [field for field in error.details if field in labels]
     if isinstance(error, ValidationError) and wrong_fields:
-        return {name: f"{labels[name]} {_first_rule(error.details[name])}." for name in wrong_fields}
+        return {field: f"{labels[field]} {_first_rule(error.details[field])}." for field in wrong_fields}
     # The message of any other error is already a complete sentence. The key "" stands for the form.
     return {wrong_fields[0] if wrong_fields else "": error.message}
 

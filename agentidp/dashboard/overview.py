@@ -263,8 +263,8 @@ def _read_agents(caller: Caller, usage: Usage) -> tuple[Rows | list[AgentTokens]
     agent_ids = list(tokens_by_agent)[:BUSIEST]
     [name_rows] = caller.read_together(Call("audit/agent_names", {"agent_ids": agent_ids}))
     agents = [
-        AgentTokens(row.agent_id, row.name, tokens_by_agent[row.agent_id], sum(tokens_by_agent[row.agent_id]))
-        for row in sorted(name_rows, key=lambda row: agent_ids.index(row.agent_id))
+        AgentTokens(agent.agent_id, agent.name, tokens_by_agent[agent.agent_id], sum(tokens_by_agent[agent.agent_id]))
+        for agent in sorted(name_rows, key=lambda agent: agent_ids.index(agent.agent_id))
     ]
     return agents, len(tokens_by_agent)
 

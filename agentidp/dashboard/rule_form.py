@@ -83,8 +83,8 @@ def read_draft(presets: tuple[Preset, ...], caller: Caller, check: Check, form: 
             rule = {}
     elif preset.questions and "show" in request.args:
         try:
-            audience_member = {"audience": build_own_audience(caller)}
-            rule = build_rule(preset, answers, lambda members: _check(caller, check, audience_member | members))
+            own_audience = {"audience": build_own_audience(caller)}
+            rule = build_rule(preset, answers, lambda members: _check(caller, check, own_audience | members))
         except AnswersRefused as error:
             answer_errors = error.errors
     return Draft(presets, preset, Form(answers, answer_errors), url_query, rule)

@@ -66,7 +66,7 @@ def list_tokens_by_owner(caller: Caller, period: Period, usage_filter: UsageFilt
         counts_by_owner.items(),
         key=lambda owner_and_counts: (not owner_and_counts[0], -owner_and_counts[1]["tokens"], owner_and_counts[0]),
     )
-    return [{"owner": owner or None, **counts} for owner, counts in sorted_counts]
+    return [{"owner": owner or None, **owner_counts} for owner, owner_counts in sorted_counts]
 
 
 def _read_tokens_by_agent(caller: Caller, period: Period, usage_filter: UsageFilter) -> Counter[UUID]:

@@ -139,8 +139,8 @@ class UsageFilter:
     def read_tokens_by_agent(self, caller: Caller, period: Period) -> dict[UUID, list[int]]:
         """Return the tokens per day that pass the filters and have a credential, by agent, most tokens first."""
         tokens_by_agent: defaultdict[UUID, list[int]] = defaultdict(lambda: [0] * period.days)
-        for row in self.read_attribution(caller, period)[0].rows:
-            add_tokens(tokens_by_agent[row.agent_id], row)
+        for usage_row in self.read_attribution(caller, period)[0].rows:
+            add_tokens(tokens_by_agent[usage_row.agent_id], usage_row)
         return dict(
             sorted(tokens_by_agent.items(), key=lambda agent_and_days: (-sum(agent_and_days[1]), agent_and_days[0]))
         )
@@ -195,7 +195,7 @@ def read_usage_filter(caller: Caller, period: Period, filter_names: Iterable[str
     if "resource" in values:
         own_resource = caller.settings.resource
         resource, shown_names["resource"] = _find_resource(values["resource"], rows_by_filter["resource"], own_resource)
-    agent_id_sets = [frozenset(row.agent_id for row in rows_by_filter[name]) for name in MISSING if name in values]
+    agent_id_sets = [frozenset(agent.agent_id for agent in rows_by_filter[name]) for name in MISSING if name in values]
     agent_ids = frozenset.intersection(*agent_id_sets) if agent_id_sets else None
     return UsageFilter(values, shown_names, agent_ids, resource, credential_id)
 

@@ -172,12 +172,12 @@ def add_rule(transaction: Transaction, settings: Settings, members: dict[str, An
 
 def _refuse_unknown_resources(transaction: Transaction, resources: list[dict[str, Any]]) -> None:
     scopes_by_resource = {server.resource: server.scopes for server in transaction.fetch("oauth/list_resource_servers")}
-    for permission in resources:
-        resource = permission["resource"]
+    for resource_access in resources:
+        resource = resource_access["resource"]
         if resource not in scopes_by_resource:
             message = f"must be resource servers of the organization, not {resource}"
             raise ValidationError(details={"resources": [message]})
-        if unknown_scopes := sorted({*permission["scopes"]} - {*scopes_by_resource[resource]}):
+        if unknown_scopes := sorted({*resource_access["scopes"]} - {*scopes_by_resource[resource]}):
             message = f"must have scopes of the resource server {resource}, not {', '.join(unknown_scopes)}"
             raise ValidationError(details={"resources": [message]})
 

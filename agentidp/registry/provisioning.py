@@ -211,21 +211,21 @@ def create_agent_at_first_sight(
     :returns: the id of the new agent, or of the agent that a concurrent request has created.
     :raises first_sight.ProvisioningRefused: the agent cannot be created.
     """
-    trust = json.loads(rule.trust)
-    issuer, subject = trust["issuer"], claims["sub"]
-    agent_name = build_agent_name(rule.agent_template["name"], claims)
-    if agent_name is None:
+    rule_trust = json.loads(rule.trust)
+    issuer, subject = rule_trust["issuer"], claims["sub"]
+    plain_name = build_agent_name(rule.agent_template["name"], claims)
+    if plain_name is None:
         raise first_sight.ProvisioningRefused(first_sight.NOT_CREATED)
     try:
-        subject_trust = narrow_to_subject(
-            trust, subject, own_issuer=settings.issuer, organization_id=database.organization_id
+        agent_trust = narrow_to_subject(
+            rule_trust, subject, own_issuer=settings.issuer, organization_id=database.organization_id
         )
     except RuleRefused:
         raise first_sight.ProvisioningRefused(first_sight.NOT_CREATED) from None
     # The second name, with a suffix, is used if another agent has the first name.
-    for new_name in (agent_name, add_subject_suffix(agent_name, issuer, subject)):
+    for agent_name in (plain_name, add_subject_suffix(plain_name, issuer, subject)):
         try:
-            return _create_agent_by_rule(database, rule, subject_trust, name=new_name, max_agents=settings.max_agents)
+            return _create_agent_by_rule(database, rule, agent_trust, name=agent_name, max_agents=settings.max_agents)
         except (Conflict, ValidationError):
             continue
     raise first_sight.ProvisioningRefused(first_sight.NOT_CREATED)

@@ -137,12 +137,12 @@ def list_all_agents_quotas(caller: Caller, arguments: dict[str, Any]) -> Respons
     limit = arguments["limit"]
     [quota_rows] = caller.read_together(build_page_call(_decode_cursor(arguments["cursor"]), limit + 1))
     quota_page = quota_rows[:limit]
-    response_rows = [
+    quotas_json = [
         represent(quota_row, caller.at) | {"agentId": str(quota_row.agent_id), "agentName": quota_row.agent_name}
         for quota_row in quota_page
     ]
     next_cursor = f"{quota_page[-1].agent_id}.{quota_page[-1].quota_window}" if len(quota_rows) > limit else None
-    return json_response({"data": response_rows, "nextCursor": next_cursor})
+    return json_response({"data": quotas_json, "nextCursor": next_cursor})
 
 
 def _decode_cursor(cursor: str) -> tuple[UUID, int]:
@@ -294,9 +294,9 @@ def build_share_call(limit: int, offset: int, *, min_percent: int = 0, is_enforc
 
 
 def _build_quotas_call(**parameters: Any) -> Call:
-    null_parameters = dict.fromkeys(("agent_id", "limit", "after_id", "after_place"))
-    default_parameters = {"by_share": False, "offset": 0, "min_percent": 0, "only_enforced": False}
-    return Call("quotas/quota_usage", null_parameters | default_parameters | parameters)
+    null_defaults = dict.fromkeys(("agent_id", "limit", "after_id", "after_place"))
+    other_defaults = {"by_share": False, "offset": 0, "min_percent": 0, "only_enforced": False}
+    return Call("quotas/quota_usage", null_defaults | other_defaults | parameters)
 
 
 def _find_quota_agent_id(transaction: Transaction, agent_id: UUID | None) -> UUID:
