@@ -117,7 +117,7 @@ class Dispatcher:
         return new_turn_count
 
     def _compute_max_new_turns(self, organization_id: str, slow_organization_ids: set[str]) -> int:
-        """Return the maximum number of turns that may start for an organization now. Zero or less: it must wait."""
+        """Return the maximum number of turns that may start for an organization now; zero or less for none."""
         turn_organization_ids = list(self._turns.values())
         max_new_turns = min(
             self._concurrency - len(turn_organization_ids),

@@ -125,7 +125,7 @@ def _make_finding(
 def _count_issued_and_expected_tokens(
     tokens_by_hour: Sequence[int], first_hour: int, last_hour: int
 ) -> tuple[int, float]:
-    """Return the numbers of tokens that an agent was issued and usually is issued in a range of hours."""
+    """Return how many tokens an agent was issued, and is usually issued, in a range of hours."""
     hours = range(first_hour, last_hour + 1)
     expected_tokens = sum(
         median([float(tokens_by_hour[hour - WEEK * week]) for week in range(1, 5) if hour >= WEEK * week])

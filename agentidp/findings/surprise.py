@@ -302,7 +302,7 @@ def is_loop(hour_sum: Sum, expected_of_day: float, busiest_hour_tokens: float) -
 
 
 def find_unusual_hours_of_new_agent(tokens_by_hour: Sequence[int], first_midnight: int) -> list[UnusualHour]:
-    """Return the hours in an agent's first two weeks with more tokens than a healthy client needs.
+    """Return the hours of an agent's first two weeks that have more tokens than a healthy client needs.
 
     Each of these hours also has more than ``NEW_TIMES`` times the tokens of any hour at least 24 hours before it.
     """
