@@ -131,7 +131,7 @@ class Dispatcher:
     def send_due_messages(self) -> int:
         """Send messages until no message is due any more, and return the number of turns.
 
-        The errors are those of :meth:`start_turns`.
+        Turns and errors are those of :meth:`start_turns`.
         """
         total_turn_count = 0
         while new_turn_count := self.start_turns():

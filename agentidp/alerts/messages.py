@@ -103,7 +103,7 @@ def _build_alert(message: Message, severity: str, dashboard: str) -> dict[str, A
 
 
 def disarm(text: str) -> str:
-    """Replace the characters in a text that chats interpret as mentions, links or markup by their full-width forms.
+    """Replace characters that chats interpret as mentions, links or markup by their full-width forms.
 
     The text may contain the name of an agent, which a workload can choose.
     """

@@ -94,7 +94,7 @@ Values = Sequence[Any]
 
 
 def read_csv_values(source: Source) -> Iterator[Values | BadRecord]:
-    """Yield, per record of a CSV file with a header, its values, or a :class:`BadRecord` for a wrong number of fields.
+    """Yield the values of each record in a CSV file, or a :class:`BadRecord` if the number of fields is wrong.
 
     :raises BadRecord: the header lacks a field or has an unknown field, or the file is not CSV in UTF-8.
     """
