@@ -4,7 +4,7 @@
 -- Returns no row if the client's authentication fails, except that a public client with a wrong code or refresh token gets a row
 -- with refusal even if it is not authentic. Otherwise returns one row: the columns of oauth/exchange_token; refusal: the logged
 -- reason why the code or refresh token is refused, or null; resource and delegation_rule_id of the grant; and, if a token is
--- issued, issuer and subject_encrypted of the grant, and ends_at: the instant at which the grant ends.
+-- issued, issuer and subject_encrypted of the grant, and ends_at: the instant at which the grant ends at the latest.
 --
 -- Parameters: organization_id, agent_id, at, day, hour, secret_hash, key_or_rule, digest, expires_at, durable: as in
 -- oauth/issue_access_token; key_or_rule is '["none"]' for a public client;

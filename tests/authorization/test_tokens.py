@@ -284,6 +284,19 @@ class TestRefreshToken:
         clock.advance(seconds=60)
         assert error_of(editor.refresh(body["refresh_token"])) == INVALID_GRANT
 
+    def test_ends_after_90_days_without_a_token(self, editor: Editor, clock: Clock) -> None:
+        path, headers = f"/api/v1/delegation-rules/{editor.rule_id}", editor.admin.bearer()
+        rule = editor.client.get(path, headers=headers).json
+        assert editor.client.delete(path, headers=headers).status_code == 204
+        rule = {name: rule[name] for name in ("name", "trust", "agentIds", "resources")} | {"grantDays": 365}
+        editor.make("delegation-rules", rule)
+        token = editor.redeem(editor.code()).json["refresh_token"]
+        for _ in range(2):
+            clock.advance(days=90, seconds=-1)
+            token = editor.refresh(token).json["refresh_token"]
+        clock.advance(days=90)
+        assert error_of(editor.refresh(token)) == INVALID_GRANT
+
     def test_ends_with_its_rule(self, editor: Editor) -> None:
         body = editor.redeem(editor.code()).json
         path = f"/api/v1/delegation-rules/{editor.rule_id}"
