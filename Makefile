@@ -88,12 +88,9 @@ $(TESTABLE): setup.cfg constraints.txt $(VENV)/bin/python
 	@echo "Installing AgentIdP and what its tests need into $(VENV), which takes about a minute" >&2
 	@# Most modules of these packages are never imported, so it would take longer to compile them all. To find out which
 	@# packages the packages require takes as long as installing them. constraints.txt lists all of them, so the first command
-	@# does not ask, and the second command adds AgentIdP and whatever constraints.txt lacks. pip waits for the network half of
-	@# the time, so three processes install one third each.
+	@# does not ask. It runs three processes, because pip waits for the network half of the time. The second command installs
+	@# AgentIdP, and whatever constraints.txt lacks or a process could not install.
 	@install() { $(PIP) install --no-compile --no-deps "$$@" >&2; }; \
-	  install $(wordlist 1,37,$(PINS)) & first=$$!; \
-	  install $(wordlist 38,74,$(PINS)) & second=$$!; \
-	  install $(wordlist 75,999,$(PINS)) & third=$$!; \
-	  code=0; for process in $$first $$second $$third; do wait $$process || code=1; done; exit $$code
+	  install $(wordlist 1,37,$(PINS)) & install $(wordlist 38,74,$(PINS)) & install $(wordlist 75,999,$(PINS)) & wait
 	@$(PIP) install --no-compile --no-build-isolation --constraint constraints.txt --editable '.[test]' >&2
 	@touch $@ $(RUNNABLE)
