@@ -89,7 +89,7 @@ def admit_app(
 @contextlib.contextmanager
 def _throttle_failures(organization_id: str, person: str, at: datetime) -> Iterator[None]:
     """Count a failure of the ``with`` block for the person, or raise :exc:`RateLimited` after too many failures."""
-    # Failures are counted per person, because a count per host would let one person keep others from an app.
+    # Failures are counted per person, because a count per host would let one person block an app for all people.
     app_services = services()
     throttle_subject = f"apps of {person} in {organization_id}"
     throttle_cell = throttle.compute_throttle_cell(app_services.settings.instance_secret, throttle_subject, None)

@@ -44,7 +44,7 @@ class Published(NamedTuple):
 def fetch_published(
     source: KeySource, networks: AllowedNetworks, proxy: Proxy, timeout: float
 ) -> tuple[Published, float]:
-    """Fetch the metadata and keys of an issuer. Also return the seconds for which they are fresh."""
+    """Fetch the metadata and keys of an issuer. Also return the seconds for which the keys are fresh."""
     deadline = time.monotonic() + timeout
     metadata: dict[str, Any] = {}
     jwks_uri = source.jwks_uri

@@ -234,9 +234,9 @@ class IssuerKeys:
 
     def _list_slow_organizations(self, now: float) -> set[str]:
         """Return the organizations for which a fetch is slow now or was slow in the last :data:`SLOW_FOR` seconds."""
-        recent_ids = {organization_id for organization_id, slow_at in self._slow_at.items() if now - slow_at < SLOW_FOR}
+        slow_ids = {organization_id for organization_id, slow_at in self._slow_at.items() if now - slow_at < SLOW_FOR}
         slow_fetches = [fetch for fetch in self._fetches if now - fetch.began_at >= SLOW and fetch.thread.is_alive()]
-        return recent_ids | {fetch.organization_id for fetch in slow_fetches}
+        return slow_ids | {fetch.organization_id for fetch in slow_fetches}
 
     def _run_fetch(self, state: SourceState, organization_id: str) -> None:
         began_at, published_documents, max_age, failure_reason = self._now(), None, 0.0, None

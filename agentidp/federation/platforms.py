@@ -56,7 +56,7 @@ SUBJECT_PREFIXES: Mapping[str, tuple[str, ...]] = {
     GITLAB: ("project_path:", *(f"{name}:" for name in CUSTOMER_CLAIMS[GITLAB])),
     "https://app.terraform.io": ("organization:",),
 }
-"""By issuer, the beginnings of subjects after which the name or id of a customer follows."""
+"""Prefixes of subjects, by issuer. The name or id of a customer follows the prefix."""
 
 PASSING_NAMES: Mapping[str, tuple[str, re.Pattern[str]]] = {
     GITHUB: (
@@ -65,7 +65,7 @@ PASSING_NAMES: Mapping[str, tuple[str, re.Pattern[str]]] = {
     ),
     GITLAB: ("paths of groups and projects", re.compile(r"(project|namespace)_id:")),
 }
-"""By issuer, a description of names that another customer can take over, and a pattern of subjects with ids instead."""
+"""Names that another customer can take over, by issuer: a description, and a pattern of subjects with ids instead."""
 
 
 def is_open_issuer(issuer: str) -> bool:

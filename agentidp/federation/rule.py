@@ -72,9 +72,9 @@ class TokenClaims:
     def has_claim_value(self, name: str, expected: Any) -> bool:
         """Return whether a claim is or contains an expected value, or matches an expected pattern."""
         if name not in self._values:
-            values = [value for value in as_list(read_claim(self.claims, name)) if type(value) in (str, int, bool)]
-            claim_strings = sorted(value for value in values if type(value) is str)
-            self._values[name] = {(type(value), value) for value in values}, claim_strings
+            scalars = [value for value in as_list(read_claim(self.claims, name)) if type(value) in (str, int, bool)]
+            claim_strings = sorted(value for value in scalars if type(value) is str)
+            self._values[name] = {(type(value), value) for value in scalars}, claim_strings
         typed_values, sorted_strings = self._values[name]
         for expected_value in as_list(expected):
             if not is_pattern(expected_value):

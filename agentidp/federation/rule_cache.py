@@ -13,7 +13,7 @@ MAX_CHARACTERS = 10_000_000
 """Maximum number of characters of all cached lists together, which take about 30 MB of memory."""
 
 CHARACTERS_PER_RULE = 1_000
-"""Characters that each cached value counts in addition, because a parsed rule takes more memory than its text."""
+"""Characters that are added per cached value, because a parsed rule takes more memory than its text."""
 
 
 class RuleCache(Generic[Key, Value]):

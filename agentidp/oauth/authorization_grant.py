@@ -122,8 +122,8 @@ def _build_redemption_call(
         "challenge": code_verifier and base64url(hashlib.sha256(code_verifier.encode()).digest()).decode(),
         "redirect_uri": redirect_uri if redirect_uri is None or is_redirect_uri(redirect_uri) else "",
     }
-    common_parameters = issuance.build_request_call(token_request, client).parameters
-    return RedemptionCall("grants/redeem_grant", common_parameters | parameters)
+    issuance_parameters = issuance.build_request_call(token_request, client).parameters
+    return RedemptionCall("grants/redeem_grant", issuance_parameters | parameters)
 
 
 def _reject_token(database: OrganizationDatabase, token: grants.GrantToken, client: Client, reason: str) -> OAuthError:

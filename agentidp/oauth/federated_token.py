@@ -67,9 +67,9 @@ def find_client(services: Services, token: IssuerToken, organization_id: str, ro
     """Return the client whose rule trusts a token that was sent without ``client_id``.
 
     :param rows: the result of ``sql/oauth/trusting_rules.sql`` for the organization in the token's audience.
-    :returns: the client with the rule that accepts the token. Without such a rule, the client with the reason as its
-        ``refusal`` if a single agent has all rules that match the token's claims or, if no rule matches, all rules that
-        name the token's subject. Otherwise, an unknown client.
+    :returns: the client with the rule that accepts the token. If no rule does, the client of the only agent whose
+        rules match the token's claims (or, if none match, name the token's subject), with the reason as its
+        ``refusal``. Otherwise, an unknown client.
     """
     unknown_client = Client(UNKNOWN_ORGANIZATION, UNKNOWN_AGENT, is_federated=True)
     candidates = _build_candidates(services, organization_id, rows)

@@ -191,7 +191,7 @@ def _count_for_subject(
 
 
 def _forget_rules(services: Services, client: Client) -> bool:
-    """Remove the delegation rules for a client from memory, and return whether memory had any."""
+    """Remove the delegation rules for a client from memory, and return whether memory had rules."""
     # A key of the cache contains an audience: None for rules for subject tokens, our issuer for rules for ID-JAGs.
     rule_cache, issuer = services.issuer_tokens.rule_cache, services.settings.issuer
     memory_keys = [DelegationRulesKey(*client.credential, audience) for audience in (None, issuer)]

@@ -66,7 +66,7 @@ class Client:
 
     def build_authorization_url(self, redirect_uri: str, flow: Flow) -> str:
         """Return the provider's address at which the person signs in."""
-        endpoint = self._read_endpoint(self.get_metadata(), "authorization_endpoint").geturl()
+        authorization_endpoint = self._read_endpoint(self.get_metadata(), "authorization_endpoint").geturl()
         query_parameters = {
             "response_type": "code",
             "client_id": self.settings.client_id,
@@ -77,7 +77,7 @@ class Client:
             "code_challenge": base64url(hashlib.sha256(flow.verifier.encode()).digest()).decode(),
             "code_challenge_method": "S256",
         }
-        return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(query_parameters)}"
+        return f"{authorization_endpoint}{'&' if '?' in authorization_endpoint else '?'}{urlencode(query_parameters)}"
 
     def complete_flow(self, metadata: dict[str, Any], flow: Flow, redirect_uri: str, at: datetime) -> dict[str, Any]:
         """Validate the provider's response in the current request, and exchange its code for an ID token.

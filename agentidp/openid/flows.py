@@ -26,10 +26,9 @@ LIFETIME = timedelta(minutes=10)
 """Maximum time that a person may take to sign in at the OpenID Connect provider."""
 
 MAX_CHARACTERS = 3_500
-"""Maximum length of all cookies of sign-ins and forms together, which is enough for about four sign-ins. Together
-with the longest session of the dashboard (4,096 characters), these cookies take less than the 8 KB that nginx accepts.
-Sign-ins that begin at the same time can exceed this maximum, because no response knows the cookies that the other
-responses set."""
+"""Maximum length of all cookies of sign-ins and forms together, which is enough for about four sign-ins. The longest
+session of the dashboard has 4,096 characters, and nginx accepts 8 KB. Sign-ins that begin at the same time can exceed
+this maximum, because no response knows the cookies that the other responses set."""
 
 FORM_CHARACTERS = 43
 """Length of the random string in the cookie of a form (:mod:`agentidp.authorization.sealed_form`)."""
@@ -97,7 +96,7 @@ def build_sealer() -> Sealer:
 
 
 def build_cookie_prefix(settings: Settings) -> str:
-    """Return the prefix of the names of our cookies, by which browsers restrict who can set the cookies.
+    """Return the prefix of the names of our cookies, which makes browsers restrict who can set the cookies.
 
     Only our own host can set a cookie with the prefix ``__Host-``, but the cookie is sent to all paths of the host. If
     our issuer has a path, other services may share the host, so the prefix is ``__Secure-``, which requires only https.

@@ -137,8 +137,8 @@ class Provider:
             secret_key, f"response of a provider, by site{organization_id}", client_address, throttle.NETWORK
         )
         if throttle.is_throttled(app_services.database, [address_throttle_cell, network_throttle_cell], at):
-            wait = str(math.ceil(throttle.INTERVAL.total_seconds()))
-            raise SignInRefused(429, f"Too many failed attempts. Try again in {wait} s.", {"Retry-After": wait})
+            seconds = str(math.ceil(throttle.INTERVAL.total_seconds()))
+            raise SignInRefused(429, f"Too many failed attempts. Try again in {seconds} s.", {"Retry-After": seconds})
         with self._reserve_place(network_throttle_cell, at):
             try:
                 yield
