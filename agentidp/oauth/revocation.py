@@ -29,8 +29,8 @@ blueprint = Blueprint("oauth-revocation", __name__, description="OAuth 2.0 token
 def revoke() -> Response:
     """Revoke a token of the client or, if the client has the scope `agents:write`, a token of another agent.
 
-    A refresh token ends with its access tokens. A client with a public credential sends its `client_id` alone, and can
-    revoke only its own tokens.
+    Revoking a refresh token also ends the access tokens of its grant. A client with a public credential sends only its
+    `client_id`, and can revoke only its own tokens.
 
     A malformed token, or a token of another organization, gets 200 too (RFC 7009 section 2.2). Another agent's token
     gets 400 `unauthorized_client` if the client lacks the scope `agents:write` (RFC 7009 section 2.1).
