@@ -46,7 +46,7 @@ class NoRule(Exception):
 
 
 def find_resource(requested: AuthorizationRequest, organization_id: str, at: datetime) -> AuthorizationRequest:
-    """Replace an equivalent spelling of a registered identifier in a request by the identifier."""
+    """Return the request with its resource spelled as in the registered identifier of the resource server."""
     # The SDKs of MCP request https://host/ if a person enters https://host.
     servers = services().database.of(organization_id, at).fetch("oauth/list_resource_servers")
     normalized_resource = normalize_identifier(requested.resource)

@@ -155,7 +155,7 @@ def _show_own_grants(provider: Provider, claims: dict[str, Any]) -> Response:
 
 
 def _enter_organization(organization_id: str) -> None:
-    """Log the organization with the request, and wait for the request's turn, or raise ``RateLimited``."""
+    """Log the organization with the request, and wait in the fair queue until the request may run."""
     g.organization_id = organization_id
     try:
         wait_for_turn(organization_id)

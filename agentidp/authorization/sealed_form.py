@@ -55,8 +55,8 @@ class SealedForm:
             person=read_subject(claims),
             name=read_name(claims),
             asked_at=int(at.timestamp()),
-            # All forms of a browser share a cookie. If each form had its own, a page of another site could complete so
-            # many sign-ins that the cookies of open forms would be deleted.
+            # All forms of a browser share a cookie. If each form had its own cookie, a page of another site could
+            # complete so many sign-ins that the cookies of open forms would be deleted.
             browser=find_form_key() or secrets.token_urlsafe(32),
             provider_version=provider.version,
             **fields,

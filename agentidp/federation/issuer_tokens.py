@@ -290,7 +290,7 @@ class IssuerTokens:
 
 
 def _report_missing_keys(organization_id: str, error: KeysUnavailable, agent_id: UUID) -> OAuthError:
-    """Log that a token cannot be judged, and return the error for its sender. *agent_id* is that of the rule."""
+    """Log that a token cannot be judged, and return the error for its sender. *agent_id* is the rule's agent."""
     agent_label = str(agent_id) if agent_id.int != 0 else None
     context = current_context()
     # The log line of the whole request also shows these two ids.

@@ -49,7 +49,7 @@ class Sealer:
         raise Unreadable(row_id)
 
     def seal_json(self, label: str, content: Any) -> str:
-        """Return a JSON value encrypted, as a text that only :meth:`open_json` with the same label can read."""
+        """Return a JSON value as encrypted text, which only :meth:`open_json` with the same label can decrypt."""
         plain_json = json.dumps(content, separators=(",", ":")).encode()
         return base64.urlsafe_b64encode(self.seal(label, plain_json)).decode()
 

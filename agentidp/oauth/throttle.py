@@ -70,7 +70,7 @@ def record_failure(database: Database, cell: int, rejection: Rejection, at: date
 
 
 def admit_event(database: Database, cell: int, at: datetime, *, every: timedelta = INTERVAL) -> bool:
-    """Count an event in a throttle until *every* has passed. Return whether the throttle admits the event."""
+    """Count an event in a throttle for the time *every*. Return whether the throttle admits the event."""
     [admitted_rows] = database.of(UNKNOWN_ORGANIZATION, at).run(_build_failure_call(cell, at, every))
     return bool(admitted_rows)
 
