@@ -157,8 +157,8 @@ class Provider:
                     raise ProviderBusy
                 yield
             return
-        # ProviderBusy makes the browser repeat its request. ProviderUnavailable does not: if requests from other networks
-        # occupy all threads, each attempt counts as a failure of the browser's network.
+        # ProviderBusy makes the browser repeat its request, and ProviderUnavailable does not. If requests from other
+        # networks occupy all threads, a repeated request would count as a failure of the browser's network.
         if self._places.has_maximum(network):
             raise ProviderBusy
         if not self._places.reserve_thread(network, at):
