@@ -105,7 +105,7 @@ class UsageFilter:
         )
 
     def build_days_query(self, first: date, last: date) -> DaysQuery:
-        """Return the statement that reads the usage on the days from *first* to *last*, and the reader of its rows."""
+        """Return the statement for the usage on the days from *first* to *last*, and a function that reads its rows."""
         bounds, agents_parameter = {"first": first, "last": last}, {"agent_ids": self._agent_ids}
 
         def build_token_days(day_tokens: Iterable[tuple[date, int]]) -> list[DayUsage]:

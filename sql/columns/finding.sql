@@ -1,6 +1,6 @@
 -- The columns of a finding that statements return. A statement includes this list as {finding}. muted_until is null unless the
--- finding is muted at the time in the parameter "at". Each mute is looked up by its entire key, because with "in" PostgreSQL 15
--- would read all mutes of the kind.
+-- finding is muted at the time in the parameter "at". Two sub-selects look up the mutes by their entire keys, because
+-- PostgreSQL 15 would read all mutes of the kind for a single sub-select with "in".
 finding_id, kind, subject, severity, highest_severity, report, first_seen_at, last_seen_at,
 nullif(ended_at, 'infinity') as ended_at, misses, announced_severity, acknowledged_at, acknowledged_by, note,
 greatest(
