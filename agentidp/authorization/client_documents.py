@@ -60,7 +60,7 @@ def admit_app(
 
     :param organization_id: the organization of the person.
     :param claims: the claims of a verified ID token of the organization's provider.
-    :raises RateLimited: too many documents are being fetched now, or could not be fetched for the person.
+    :raises RateLimited: too many documents are being fetched, or too many fetches for the person have failed.
     """
     client_uri = requested.client_uri or ""
     agent_id, host = agent_id_of(organization_id, client_uri), host_of(client_uri)

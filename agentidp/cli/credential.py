@@ -28,7 +28,7 @@ from agentidp.oauth import rule_results
 from agentidp.registry import agents, credentials
 
 MAX_LIFETIME_DAYS = 36_500
-"""Maximum lifetime of a credential in days, about 100 years. A longer lifetime could exceed Python's range of dates."""
+"""Maximum lifetime of a credential in days, about 100 years."""
 
 LISTED_FIELDS = ("credentialId", "label", "type", "createdAt", "expiresAt", "lastUsedAt", "issuer", "subject")
 """Fields of a credential that ``agentidp credential list`` prints, except with ``--json``."""

@@ -92,7 +92,7 @@ def open_agent_or_organization(
 def begin_transaction(
     services: Services, database: OrganizationDatabase
 ) -> contextlib.AbstractContextManager[Transaction]:
-    """Begin a transaction at the current time, because the time of *database* is before the user's confirmation."""
+    """Begin a transaction at the current time. *database* has the time before the user confirmed the change."""
     return services.database.of(database.organization_id, utc_now()).transaction()
 
 

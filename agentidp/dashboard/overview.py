@@ -167,7 +167,7 @@ def _read_slow_part(caller: Caller, usage: Usage) -> dict[str, Any]:
     at, period = caller.at.astimezone(UTC), usage.period
     page_findings = read_page_findings(caller, period, usage.filter.agent_ids, comparison=usage.comparison)
     recent_findings = [finding for finding in page_findings.listed if not period.is_running or is_recent(finding, at)]
-    # The agents are not read for the first part of the page, because reading many agents would delay that part.
+    # The agents are read here, and not for the first part of the page, because many agents would delay that part.
     agents, agent_count = _read_agents(caller, usage)
     stacked_agents = [agent for agent in agents[:STACKED] if agent.tokens]
     rows_by_name = caller.read_by_name(_build_slow_part_calls(usage, stacked_agents))

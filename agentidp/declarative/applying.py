@@ -90,7 +90,7 @@ class ApplyResult:
         return [change for plan in self.plans for change in plan.changes]
 
     def add_next_command(self, heading: str, command: str, change: Change) -> None:
-        """Add a command that the user needs for a new object."""
+        """Add a command that the user must run because of a change, such as a new agent, below a heading."""
         comment = f"# {to_json(change.name)} of {to_json(change.organization)}"
         self.next_commands.setdefault(heading, []).append(f"agentidp {command}  {comment}")
 
@@ -328,7 +328,7 @@ def _read_stored_address(transaction: Transaction, settings: Settings, target_id
 
 
 def _read_address(url: str) -> str | None:
-    """Return the address in the variable ``$NAME``, or in the file that ``NAME_FILE`` names; None without both."""
+    """Return the address for the text ``$NAME``: the variable's value, or the content of the file in ``NAME_FILE``."""
     variable = url.removeprefix("$")
     return read_secret(os.environ, variable, f"{variable}_FILE")[1]
 

@@ -144,7 +144,7 @@ def _parse_basic(header: str) -> tuple[str, str]:
 
 
 def _look_up_client(client_id: str, **credential: Any) -> Client:
-    """Return the client with a ``client_id`` and a credential. An unknown client gets ids that match no row."""
+    """Return the client with a ``client_id`` and a credential; for an unknown ``client_id``, ids that match no row."""
     app_services = services()
     agent_id = _uuid(client_id) if _UUID.fullmatch(client_id) else UNKNOWN_AGENT
     organization_id = app_services.directory.get_cached_organization(agent_id)

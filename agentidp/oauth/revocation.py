@@ -63,7 +63,7 @@ def revoke() -> Response:
 
 
 def end_session(transaction: Transaction, token: AccessToken, *, is_revoked: bool) -> None:
-    """Record a sign-out from the dashboard, and revoke the session's token if *is_revoked*."""
+    """Record a sign-out from the dashboard. If *is_revoked*, also revoke the session's token."""
     if is_revoked:
         transaction.run(_build_revocation_call(token))
     audit.record(transaction, "agent.signed_out", token.agent_id)

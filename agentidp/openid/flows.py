@@ -91,7 +91,7 @@ def is_recent(began_at: int, at: datetime) -> bool:
 
 
 def build_sealer() -> Sealer:
-    """Return the object that encrypts and decrypts sign-ins and the hidden fields of forms."""
+    """Return the object that encrypts and decrypts cookies of unfinished sign-ins, and hidden fields of forms."""
     return Sealer(services().settings, b"agentidp sign-in of a person")
 
 

@@ -157,10 +157,11 @@ class Provider:
                     raise ProviderBusy
                 yield
             return
-        # ProviderBusy makes the browser repeat its request, and ProviderUnavailable does not. If requests from other
-        # networks occupy all threads, a repeated request would count as a failure of the browser's network.
+        # The browser repeats its request after ProviderBusy.
         if self._places.has_maximum(network):
             raise ProviderBusy
+        # The browser does not repeat its request after ProviderUnavailable, because each failed reserve_thread counts
+        # as a failure of the browser's network.
         if not self._places.reserve_thread(network, at):
             raise ProviderUnavailable
         has_failed = True

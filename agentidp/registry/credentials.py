@@ -79,7 +79,7 @@ class RuleObject(schemas.Member, ma.fields.Dict):
         super().__init__(**kwargs)
 
     def parse_input(self, user_input: Any) -> Any:
-        """Return the object for a typed text or typed lines; an empty object for an empty input."""
+        """Return the JSON object that a user typed as text or lines; an empty object for an empty input."""
         try:
             return self._parse(user_input) if user_input else {}
         except RuleRefused as refused:

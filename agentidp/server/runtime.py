@@ -69,8 +69,9 @@ def open_instance(settings: Settings, *, must_run_server: bool = False, checks_k
 
 @contextlib.contextmanager
 def open_database(settings: Settings, *, must_run_server: bool = False) -> Iterator[Runtime]:
-    """Start the embedded PostgreSQL if it is needed, and yield an instance whose database accepts connections.
+    """Yield an instance whose database accepts connections. Without a database URL, start the embedded PostgreSQL.
 
+    :param must_run_server: whether to fail if another process already runs the embedded server.
     :raises ConfigurationError: the database cannot be found or started.
     """
     if settings.database_url is not None:

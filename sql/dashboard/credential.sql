@@ -1,5 +1,5 @@
--- Returns the agent and the label of a credential that was not revoked before a day: agent_id; label (or null). Returns no row if
--- the organization has no such credential. Parameters: organization_id; credential_id; first: the first day of a period.
+-- Returns the agent and the label of a credential that was not revoked before a period: agent_id; label (or null). Returns no row
+-- if the organization has no such credential. Parameters: organization_id; credential_id; first: the first day of the period.
 select agent_id, label
 from credentials
 where

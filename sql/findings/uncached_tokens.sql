@@ -4,7 +4,7 @@
 -- An agent needs one token per lifetime and declared replica in its active hours. A UTC day is suspect if the agent got at least
 -- min_tokens, and more than "factor" times the tokens that it needed. Each returned agent has at least min_days suspect days.
 -- Tokens for resource servers that want a token per call, or whose tokens have a shorter lifetime than token_ttl, do not count:
--- an additional item of the history subtracts the counts of such tokens.
+-- an additional item of the history has the counts of such tokens as negative numbers.
 -- Parameters: organization_id; first_day (date): the first day of the histories; since and until (date): the first day that may
 -- be suspect, and the day after the last; token_ttl: a token's lifetime in seconds; factor; min_tokens; min_days; max_agents: the
 -- maximum number of agents; the agents with the most tokens on suspect days are returned.

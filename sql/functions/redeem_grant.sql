@@ -93,7 +93,7 @@ begin
             -- Only a public client's refresh token is bound to a key. Other clients authenticate (RFC 9449 section 5).
             jkt = case when v_is_public then coalesce(v_grant.jkt, p_jkt) end,
             last_used_at = p_at,
-            -- A grant without new tokens ends earlier, because its refresh token may be forgotten (RFC 9700 section 4.14.2).
+            -- A grant also ends if its agent gets no token for 90 days (RFC 9700 section 4.14.2).
             expires_at = least(ends_at, p_at + interval '90 days')
         where organization_id = p_organization_id and grant_id = p_grant_id;
     end if;

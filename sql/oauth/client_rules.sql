@@ -1,8 +1,8 @@
 -- Returns the rules of trust by which a client may accept a token of another issuer, one row per rule: agent_id; trust, as text;
--- is_in_force: always true, because only rules that are neither revoked nor expired at "at" are returned, and only if the agent
--- is active. Rules for the token's subject come before other rules, and older rules before newer rules. Rules are left out as
--- soon as they and the rules before them have more than max_characters together. The first rule for the token's subject that is
--- over this limit is returned with null as trust.
+-- is_in_force: always true, because rules that are revoked or expired at "at", and rules of agents that are not active, are not
+-- returned. Rules for the token's subject come before other rules, and older rules before newer rules. The rows end before the
+-- rule with which they would have more than max_characters together. If that rule is for the token's subject, it is returned,
+-- too, with null as trust.
 -- Parameters: organization_id; agent_id; issuers (text[]): the possible issuers of the token; selectors (uuid[]): the values of
 -- trust_selector, each a digest of an issuer and a subject, of the rules that the token may match; max_characters; at
 -- (timestamptz).

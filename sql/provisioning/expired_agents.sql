@@ -1,7 +1,7 @@
--- Returns the agents of provisioning rules that have requested no token, and were not changed, for the number of days in their rule.
--- One row per agent: agent_id, last_seen_at, expires_after_days. Leaves out suspended agents. The subject of a deleted agent can get
--- a new agent, to which the old agent's limits do not apply. So the statement also leaves out agents whose rule of trust for the
--- subject is revoked, agents whose quota somebody has set, and agents that were active in the current window of their quota.
+-- Returns one row per agent that a provisioning rule created, and that requested no token and was not changed for the number of
+-- days in its rule: agent_id, last_seen_at, expires_after_days. Leaves out suspended agents.
+-- If a deleted agent's subject requests a token again, it gets a new agent without the old agent's limits. So an agent with a
+-- limit is left out: its rule of trust is revoked, somebody has set its quota, or it was active in its quota's current window.
 -- Parameters: organization_id; at (timestamptz); day; max_rows.
 --
 -- max-pages-read: 800, for the credentials and quotas of each agent that a rule has created
