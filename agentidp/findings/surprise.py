@@ -273,7 +273,7 @@ def select_usual_days(day: int, rule: SpikeRule) -> slice:
 def decide_severity(
     surprise_value: float, usual_surprises: Sequence[float], factor: float, min_surprise: float
 ) -> Severity | None:
-    """Return the severity of a surprise compared with the highest surprises of usual days; ``None`` if not unusual."""
+    """Return the severity of a surprise compared with the usual surprises, or ``None`` if it is not unusual."""
     second_highest_usual_surprise, highest_usual_surprise = sorted(usual_surprises)[-2:]
     if surprise_value > max(min_surprise, factor * highest_usual_surprise):
         return Severity.warning
