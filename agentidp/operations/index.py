@@ -36,7 +36,7 @@ def index() -> Response:
     settings = services().settings
     if request.accept_mimetypes.best_match(("application/json", "text/html")) == "text/html":
         return Response(status=303, headers={"Location": settings.dashboard, "Vary": "Accept"})
-    body = {
+    response_body = {
         "name": "AgentIdP",
         "version": importlib.metadata.version("agentidp"),
         "dashboard": settings.dashboard,
@@ -45,4 +45,4 @@ def index() -> Response:
         "authorizationServer": f"{settings.issuer}/.well-known/oauth-authorization-server",
         "tokenEndpoint": f"{settings.issuer}/api/v1/token",
     }
-    return json_response(body, headers={"Vary": "Accept"})
+    return json_response(response_body, headers={"Vary": "Accept"})

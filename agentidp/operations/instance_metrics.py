@@ -158,18 +158,20 @@ class InstanceMetrics:
 
     def read_database(self) -> None:
         """Read the metrics from the database. If the database does not respond, keep the earlier values."""
-        now, usage, watch_figures = self._clock(), [], WatchFigures()
+        now, usage, finding_alert_counts = self._clock(), [], WatchFigures()
         try:
             for [organization_id] in self._database.fetch_unscoped("metrics/organizations"):
-                usage_rows, *watch_rows = self._database.of(organization_id, now).run(_USAGE_CALL, *_WATCH_CALLS)
+                usage_rows, *finding_alert_rows = self._database.of(organization_id, now).run(
+                    _USAGE_CALL, *_WATCH_CALLS
+                )
                 usage.append(_to_usage(organization_id, usage_rows))
-                watch_figures.add(*watch_rows)
+                finding_alert_counts.add(*finding_alert_rows)
             [usage_rows] = self._database.of(UNKNOWN_ORGANIZATION, now).run(_USAGE_CALL)
             usage.append(_to_usage(UNKNOWN, usage_rows))
         except DatabaseUnavailable:
             self._reading = replace(self._reading, is_database_up=False)
         else:
-            self._reading = Reading(True, self._has_signing_key(), now.timestamp(), tuple(usage), watch_figures)
+            self._reading = Reading(True, self._has_signing_key(), now.timestamp(), tuple(usage), finding_alert_counts)
 
     def keep_reading(self) -> None:
         """Read the metrics from the database periodically. This method does not return."""
@@ -188,26 +190,26 @@ class InstanceMetrics:
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics of the last reading."""
-        reading = self._reading
+        last_reading = self._reading
         release_labels: dict[tuple[str, ...], float] = {(version("agentidp"), platform.python_version()): 1}
         # This metric is no InfoMetricFamily, because Prometheus's older text format would lose the metric's help text.
         yield _build_gauge("agentidp_build_info", "The release that runs", ["version", "python"], release_labels)
         gauges: list[tuple[str, str, float]] = [
             ("agentidp_workers_configured", "Workers that should run", self._settings.web_concurrency),
-            ("agentidp_database_up", "Whether the database responds", reading.is_database_up),
+            ("agentidp_database_up", "Whether the database responds", last_reading.is_database_up),
         ]
-        if (seconds_ahead := self._database.seconds_ahead) is not None:
+        if (clock_seconds_ahead := self._database.seconds_ahead) is not None:
             help_text = "The clock of this machine minus the database's"
-            gauges.append(("agentidp_clock_ahead_seconds", help_text, seconds_ahead))
-        if not math.isnan(reading.read_at):
+            gauges.append(("agentidp_clock_ahead_seconds", help_text, clock_seconds_ahead))
+        if not math.isnan(last_reading.read_at):
             help_text = "Whether the instance secret decrypts a signing key"
             gauges += [
-                ("agentidp_signing_key_usable", help_text, reading.has_signing_key),
-                ("agentidp_usage_read_timestamp_seconds", "When usage was read last", reading.read_at),
-                ("agentidp_organizations", "Organizations that have agents", len(reading.usage) - 1),
+                ("agentidp_signing_key_usable", help_text, last_reading.has_signing_key),
+                ("agentidp_usage_read_timestamp_seconds", "When usage was read last", last_reading.read_at),
+                ("agentidp_organizations", "Organizations that have agents", len(last_reading.usage) - 1),
             ]
-            yield from _build_usage_metrics(reading.usage)
-            yield from reading.watch.collect()
+            yield from _build_usage_metrics(last_reading.usage)
+            yield from last_reading.watch.collect()
         for metric_name, help_text, gauge_value in gauges:
             yield GaugeMetricFamily(metric_name, help_text, gauge_value)
 
@@ -237,17 +239,17 @@ def select_largest_usage(usage: tuple[Usage, ...], max_organizations: int) -> li
 
     :param max_organizations: maximum number of organizations that are returned separately.
     """
-    unknown_clients = [entry for entry in usage if entry.organization == UNKNOWN]
-    organization_usage = [entry for entry in usage if entry.organization != UNKNOWN]
-    organization_usage.sort(key=lambda entry: (-entry.tokens_this_month, entry.organization))
-    other_usage = organization_usage[max_organizations:]
-    other_sum = Usage(OTHER, **{counter: sum(getattr(entry, counter) for entry in other_usage) for counter in _USAGE})
-    return [*organization_usage[:max_organizations], *([other_sum] if other_usage else []), *unknown_clients]
+    unknown_client_entries = [entry for entry in usage if entry.organization == UNKNOWN]
+    organization_entries = [entry for entry in usage if entry.organization != UNKNOWN]
+    organization_entries.sort(key=lambda entry: (-entry.tokens_this_month, entry.organization))
+    other_entries = organization_entries[max_organizations:]
+    other_sum = Usage(OTHER, **{counter: sum(getattr(entry, counter) for entry in other_entries) for counter in _USAGE})
+    return [*organization_entries[:max_organizations], *([other_sum] if other_entries else []), *unknown_client_entries]
 
 
-def _build_gauge(name: str, help_text: str, labels: list[str], values: Mapping[tuple[str, ...], float]) -> Metric:
+def _build_gauge(name: str, help_text: str, label_names: list[str], values: Mapping[tuple[str, ...], float]) -> Metric:
     """Return a gauge that has labels. The key of each value is the tuple of its labels' values."""
-    gauge = GaugeMetricFamily(name, help_text, labels=labels)
-    for label_values, value in sorted(values.items()):
-        gauge.add_metric(label_values, value)
+    gauge = GaugeMetricFamily(name, help_text, labels=label_names)
+    for label_values, gauge_value in sorted(values.items()):
+        gauge.add_metric(label_values, gauge_value)
     return gauge
