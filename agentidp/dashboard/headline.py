@@ -54,24 +54,26 @@ def build_headline(
     :param hours: the hours of ``today``, and of ``week_ago`` if it had usage; ``None``: today is not compared.
     :param names: the attributes of :class:`DayUsage` to show.
     """
-    figures = [_build_count_figure(name, period, pairs, days) for name in names]
+    figures = [_build_count_figure(count_name, period, pairs, days) for count_name in names]
     if not period.is_running:
         return figures
     return [_build_today_figure(hours, at) if hours else Figure("Tokens today", f"{days[-1].tokens:,}", ""), *figures]
 
 
-def _build_count_figure(name: str, period: Period, pairs: list[Pair], days: list[DayUsage]) -> Figure:
-    total_count = sum(getattr(day, name) for day in days)
-    compared_count = sum(getattr(day, name) for day, _ in pairs)
-    earlier_count = sum(getattr(earlier_day, name) for _, earlier_day in pairs)
+def _build_count_figure(count_name: str, period: Period, pairs: list[Pair], days: list[DayUsage]) -> Figure:
+    total_count = sum(getattr(day, count_name) for day in days)
+    compared_count = sum(getattr(day, count_name) for day, _ in pairs)
+    earlier_count = sum(getattr(earlier_day, count_name) for _, earlier_day in pairs)
     # Only complete days are compared. If all usage is from today, the comparison would wrongly show no usage.
     is_compared = pairs and (compared_count or earlier_count or not total_count)
     severity = None
-    if name == "rejected" and any(earlier_day.requests for _, earlier_day in pairs):
+    if count_name == "rejected" and any(earlier_day.requests for _, earlier_day in pairs):
         rejected_count = sum(day.rejected for day in days if day.day >= pairs[0][0].day)
         severity = decide_rejected_severity(rejected_count, earlier_count)
     note = compare_counts(compared_count, earlier_count) if is_compared else ""
-    return Figure(f"{name.capitalize()} in {format_count(period.days, 'day')}", f"{total_count:,}", note, severity)
+    return Figure(
+        f"{count_name.capitalize()} in {format_count(period.days, 'day')}", f"{total_count:,}", note, severity
+    )
 
 
 def decide_rejected_severity(count: int, earlier_count: int) -> Severity | None:
@@ -112,11 +114,13 @@ def compare_counts(count: int, earlier_count: int, suffix: str = "", earlier_suf
 
 def _build_today_figure(hours: dict[str, list[HourUsage]], at: datetime) -> Figure:
     # Usage is counted per hour, so both days are compared up to the last complete hour.
-    count, earlier_count = (sum(hour.tokens for hour in hours.get(day, [])[: at.hour]) for day in ("today", "week_ago"))
+    tokens, earlier_tokens = (
+        sum(hour.tokens for hour in hours.get(day, [])[: at.hour]) for day in ("today", "week_ago")
+    )
     if not at.hour:
         note = "no complete hour yet"
     elif "week_ago" not in hours:
         note = ""
     else:
-        note = compare_counts(count, earlier_count, f" until {at.hour:02}:00", f" on {day_label(at - WEEK, at)}")
+        note = compare_counts(tokens, earlier_tokens, f" until {at.hour:02}:00", f" on {day_label(at - WEEK, at)}")
     return Figure("Tokens today", f"{sum(hour.tokens for hour in hours['today']):,}", note)

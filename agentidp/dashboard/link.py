@@ -70,7 +70,7 @@ def follow_link(request: Request, at: datetime) -> tuple[str, AccessToken]:
     :raises UntypedLink: the link was followed from another page.
     :raises LinkRefused: the link is not valid, or was used before.
     """
-    if not _is_typed(request):
+    if not _is_url_typed(request):
         raise UntypedLink
     app_services = services()
     try:
@@ -98,15 +98,15 @@ def follow_link(request: Request, at: datetime) -> tuple[str, AccessToken]:
         _record_refused_link(link, at)
         raise LinkRefused from None
     g.organization_id, g.agent_id = link.organization_id, link.agent_id
-    token = session.sign_token(app_services, signing_key, Client(link.organization_id, link.agent_id), at)
-    return token, verify_token(token, audience=app_services.settings.dashboard)
+    session_token = session.sign_token(app_services, signing_key, Client(link.organization_id, link.agent_id), at)
+    return session_token, verify_token(session_token, audience=app_services.settings.dashboard)
 
 
-def _is_typed(request: Request) -> bool:
+def _is_url_typed(request: Request) -> bool:
     """Return whether the URL was typed or pasted into the address bar, as far as the browser tells."""
     headers = request.headers
-    site = headers.get("Sec-Fetch-Site")
-    return site == "none" or not (site or headers.get("Origin") or headers.get("Referer"))
+    fetch_site = headers.get("Sec-Fetch-Site")
+    return fetch_site == "none" or not (fetch_site or headers.get("Origin") or headers.get("Referer"))
 
 
 def _record_refused_link(link: AccessToken, at: datetime) -> None:

@@ -36,7 +36,7 @@ def new_marker(caller: Caller) -> Response:
         month_path = f"/month?month={first_day.isoformat()[:7]}" if first_day else "/month"
         repeat_error = AlreadySent("The form marked the day.", month_path, "The month of the marker")
         with form.catch_refusal(LABELS):
-            request_body = forms.build_body(MEMBERS, form.values) | _build_times(form.values)
+            request_body = forms.build_body(MEMBERS, form.values) | _build_marker_times(form.values)
             marker_values = forms.load(NewMarkerSchema(), request_body)
             with begin_creation(caller, SCOPE, form, repeat_error) as transaction:
                 marker = add_marker(transaction, **marker_values)
@@ -61,7 +61,7 @@ def delete_marker(caller: Caller, marker_id: UUID) -> Response:
     return pages.page("confirm_marker.html", here="overview", marker=marker_row, first_day=first_day, last_day=last_day)
 
 
-def _build_times(values: dict[str, Any]) -> dict[str, Any]:
+def _build_marker_times(values: dict[str, Any]) -> dict[str, Any]:
     """Return the API's ``startsAt`` and ``endsAt`` for a marker. The marker includes the entire last day."""
     first_day, last_day, time = parse_date(values["startsAt"]), parse_date(values["endsAt"]), values["time"] or "00:00"
     field_errors = {} if first_day else {"startsAt": ["must be a day"]}

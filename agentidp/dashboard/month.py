@@ -110,8 +110,8 @@ def _read_month(at: datetime) -> Period:
 
 
 def _read_slow_part(caller: Caller, period: Period, pairs: list[Pair], days: list[DayUsage]) -> dict[str, Any]:
-    owner_shares, agent_shares = _read_shares(caller, period, pairs)
-    rows_by_name = caller.read_by_name(_build_calls(period))
+    owner_shares, agent_shares = _read_token_shares(caller, period, pairs)
+    rows_by_name = caller.read_by_name(_build_month_calls(period))
     findings = read_page_findings(caller, period)
     running_totals = list(zip((day.day for day in days), accumulate(day.tokens for day in days), strict=True))
     budget = _find_budget(period, rows_by_name, findings, running_totals)
@@ -137,7 +137,7 @@ def _read_slow_part(caller: Caller, period: Period, pairs: list[Pair], days: lis
     }
 
 
-def _build_calls(period: Period) -> dict[str, Call]:
+def _build_month_calls(period: Period) -> dict[str, Call]:
     month_begin, month_end = (datetime.combine(day, time(), UTC) for day in (period.first, period.last + DAY))
     calls = {
         "organization": Call("organizations/get_organization", {}),
@@ -188,48 +188,48 @@ def find_budget_before(events: list[dict[str, Any]], current_budget: int | None)
 def _count_changes(events: list[dict[str, Any]]) -> list[tuple[str, int, datetime]]:
     """Return, per action, a sentence, the number and the latest time of its events; the most frequent action first."""
     counts_by_action: Counter[str] = Counter()
-    latest_at: dict[str, str] = {}
+    last_times: dict[str, str] = {}
     for event in events[:MAX_EVENTS]:
         subject_type, _, change_name = event["action"].partition(".")
         if subject_type not in OMITTED_SUBJECTS and not any(word in change_name for word in OMITTED_WORDS):
             counts_by_action[event["action"]] += 1
-            latest_at.setdefault(event["action"], event["at"])
+            last_times.setdefault(event["action"], event["at"])
     return [
-        (ACTIONS[action].description.partition(". ")[0].rstrip("."), count, datetime.fromisoformat(latest_at[action]))
+        (ACTIONS[action].description.partition(". ")[0].rstrip("."), count, datetime.fromisoformat(last_times[action]))
         for action, count in counts_by_action.most_common()
     ]
 
 
-def _read_shares(caller: Caller, period: Period, pairs: list[Pair]) -> tuple[list[Share], list[Share]]:
+def _read_token_shares(caller: Caller, period: Period, pairs: list[Pair]) -> tuple[list[Share], list[Share]]:
     """Return the tokens of a month by owner and by agent, most tokens first."""
     month_tokens, compared_tokens, earlier_tokens = _read_tokens_by_agent(caller, period, pairs)
     [agent_rows] = caller.read_together(Call("audit/agent_names", {"agent_ids": list(month_tokens | earlier_tokens)}))
     agent_shares = []
     shares_by_owner: dict[str, list[Share]] = {}
     for agent_row in agent_rows:
-        agent_amounts = (counter[agent_row.agent_id] for counter in (month_tokens, compared_tokens, earlier_tokens))
-        agent_shares.append(Share(agent_row.name, agent_row.agent_id, *agent_amounts))
+        agent_tokens = (counter[agent_row.agent_id] for counter in (month_tokens, compared_tokens, earlier_tokens))
+        agent_shares.append(Share(agent_row.name, agent_row.agent_id, *agent_tokens))
         shares_by_owner.setdefault(agent_row.owner, []).append(agent_shares[-1])
     owner_shares = [_sum_shares(owner, shares) for owner, shares in shares_by_owner.items()]
-    return _select_largest(owner_shares), _select_largest(agent_shares)
+    return _select_largest_shares(owner_shares), _select_largest_shares(agent_shares)
 
 
 def _read_tokens_by_agent(caller: Caller, period: Period, pairs: list[Pair]) -> list[Counter[UUID]]:
     """Return counters of tokens by agent: for the month, its days in *pairs*, and the earlier days in *pairs*."""
     # Only the last days of a month can lack an earlier day, so the days of the pairs are consecutive.
     day_ranges = [(pairs[0][0].day, pairs[-1][0].day), (pairs[0][1].day, pairs[-1][1].day)] if pairs else []
-    calls = [
+    usage_calls = [
         Call("analytics/agent_usage", {"first": first_day, "last": last_day, "with_names": False, "limit": None})
         for first_day, last_day in [(period.first, period.last), *day_ranges]
     ]
-    row_lists = [*caller.read_together(*calls), [], []][:3]
+    row_lists = [*caller.read_together(*usage_calls), [], []][:3]
     return [
         Counter({UUID(agent_row.agent_id): agent_row.token_count for agent_row in agent_rows})
         for agent_rows in row_lists
     ]
 
 
-def _select_largest(shares: list[Share]) -> list[Share]:
+def _select_largest_shares(shares: list[Share]) -> list[Share]:
     """Return the largest shares, and one share with the sum of all others."""
     sorted_shares = sorted(
         shares, key=lambda share: (-share.tokens, -share.earlier_tokens, share.label, str(share.agent_id))

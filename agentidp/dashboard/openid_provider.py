@@ -84,18 +84,18 @@ def delete_openid_provider(caller: Caller, openid_provider_id: UUID) -> Response
         return pages.change_and_redirect(caller, SCOPE, "/openid-provider", remove_provider, openid_provider_id)
     provider = find_provider(caller.read("openid/get_provider"), openid_provider_id)
     [[grant_count_row]] = caller.read_together(build_count_grants_call(issuer=provider.issuer))
-    sentence = describe_ended_sign_ins(provider.issuer, grant_count_row.grants)
-    return _show_provider(caller, "confirm_openid_provider.html", provider=provider, sentence=sentence)
+    ended_sign_ins_text = describe_ended_sign_ins(provider.issuer, grant_count_row.grants)
+    return _show_provider(caller, "confirm_openid_provider.html", provider=provider, sentence=ended_sign_ins_text)
 
 
 def _show_provider(caller: Caller, template: str, status: int = 200, **context: Any) -> Response:
-    issuer, organization_id = caller.settings.issuer, caller.organization_id
+    own_issuer, organization_id = caller.settings.issuer, caller.organization_id
     return pages.page(
         template,
         status,
         here="openid-provider",
         callbacks=[build_callback_url(caller.settings, callback_path, organization_id) for callback_path in PATHS],
-        sign_in=f"{issuer}{PATHS[0]}?organization={organization_id}",
-        own_grants=f"{issuer}/authorize/grants?organization={organization_id}",
+        sign_in=f"{own_issuer}{PATHS[0]}?organization={organization_id}",
+        own_grants=f"{own_issuer}/authorize/grants?organization={organization_id}",
         **context,
     )

@@ -32,14 +32,14 @@ def dormancy(caller: Caller) -> Response:
     return _change_settings(caller, "dormancy_form.html", DORMANCY, "/agents")
 
 
-def _change_settings(caller: Caller, template: str, members: list[Member], path: str) -> Response:
-    """Show the form for *members*, or set them and redirect to *path*. A refused form is shown again."""
+def _change_settings(caller: Caller, template: str, members: list[Member], redirect_path: str) -> Response:
+    """Show the form for *members*, or set them and redirect to *redirect_path*. A refused form is shown again."""
     form = None
     if request.method == "POST":
         form = Form(forms.read_fields(members))
         with form.catch_refusal(forms.labels(members)):
-            change = forms.load(OrganizationChangeSchema(), forms.build_body(members, form.values))
-            return pages.change_and_redirect(caller, SCOPE, path, update_organization, change)
+            settings_change = forms.load(OrganizationChangeSchema(), forms.build_body(members, form.values))
+            return pages.change_and_redirect(caller, SCOPE, redirect_path, update_organization, settings_change)
     [organization], [agent_count_row] = caller.read_together(
         Call("organizations/get_organization", {}), Call("agents/count_agents", {})
     )

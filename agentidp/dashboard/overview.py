@@ -117,17 +117,17 @@ def _read_usage(
     """Return the usage, and the rows of all statements for the first part of the page, by the statement's name."""
     days_query = usage_filter.build_days_query(**period.bounds)
     earlier_days_query = usage_filter.build_days_query(**comparison.bounds)
-    calls = {
+    usage_calls = {
         "days": days_query.call,
         "earlier_days": earlier_days_query.call,
         "failing_targets": Call("alerts/failing_targets", {}),
         "first_usage": Call("dashboard/first_usage", {}),
     }
     if _shows_today(period, usage_filter):
-        calls["hours_of_today"] = counts.build_usage_by_hour_call(period.today)
-        calls["hours_a_week_ago"] = counts.build_usage_by_hour_call(period.today - WEEK)
-        calls["month"] = budget.build_call()
-    rows_by_name = caller.read_by_name(calls)
+        usage_calls["hours_of_today"] = counts.build_usage_by_hour_call(period.today)
+        usage_calls["hours_a_week_ago"] = counts.build_usage_by_hour_call(period.today - WEEK)
+        usage_calls["month"] = budget.build_call()
+    rows_by_name = caller.read_by_name(usage_calls)
     first_usage_day = rows_by_name["first_usage"][0].on_day if rows_by_name["first_usage"] else None
     days = days_query.build_days(rows_by_name["days"])
     earlier_days = earlier_days_query.build_days(rows_by_name["earlier_days"])
@@ -147,10 +147,10 @@ def _build_figures(usage: Usage, rows_by_name: Mapping[str, Rows], at: datetime)
         count_names = ("tokens",) if usage.filter.counts_tokens_only else COUNTS
         return build_headline(usage.period, usage.pairs, usage.days, None, at, count_names)
     today, week_ago = usage.period.today, usage.period.today - WEEK
-    hours = {"today": counts.build_hours(rows_by_name["hours_of_today"], today)}
+    hours_by_day = {"today": counts.build_hours(rows_by_name["hours_of_today"], today)}
     if usage.first_usage_day and usage.first_usage_day <= week_ago:
-        hours["week_ago"] = counts.build_hours(rows_by_name["hours_a_week_ago"], week_ago)
-    figures = build_headline(usage.period, usage.pairs, usage.days, hours, at)
+        hours_by_day["week_ago"] = counts.build_hours(rows_by_name["hours_a_week_ago"], week_ago)
+    figures = build_headline(usage.period, usage.pairs, usage.days, hours_by_day, at)
     return [*figures, build_budget_figure(rows_by_name["month"][0], at)]
 
 
@@ -173,7 +173,10 @@ def _read_slow_part(caller: Caller, usage: Usage) -> dict[str, Any]:
     rows_by_name = caller.read_by_name(_build_slow_part_calls(usage, stacked_agents))
     heatmap_days = usage.days
     if "hours" in rows_by_name:
-        heatmap_days = [DayUsage(row.on_day, requests_by_hour=row.requests_by_hour) for row in rows_by_name["hours"]]
+        heatmap_days = [
+            DayUsage(hours_row.on_day, requests_by_hour=hours_row.requests_by_hour)
+            for hours_row in rows_by_name["hours"]
+        ]
     markers = charts.place_markers(rows_by_name["markers"], period.first, period.last, usage.filter.agent_ids)
     agent_layers = _list_tokens_by_day(usage, stacked_agents, rows_by_name)
     return _draw_charts(usage, page_findings, markers, agent_layers) | {
@@ -241,9 +244,9 @@ def _draw_charts(
     daily_rejections = [(day.day, day.rejected) for day in usage.days]
     rejections_chart = charts.draw_chart(daily_rejections, rejection_findings, running=today)
     stacked_chart = charts.stack_bars(tokens_chart, agent_layers)
-    bar_path, ids_on_page = _build_bar_path(usage.filter), page_findings.list_ids_on_page(MAX_FINDINGS)
+    bar_path, finding_ids_on_page = _build_bar_path(usage.filter), page_findings.list_ids_on_page(MAX_FINDINGS)
     return {
-        **charts.link_usage_charts(stacked_chart, rejections_chart, bar_path, ids_on_page, markers),
+        **charts.link_usage_charts(stacked_chart, rejections_chart, bar_path, finding_ids_on_page, markers),
         "days_newest_first": [
             (day, earlier_day, [*token_findings.get(day.day, []), *rejection_findings.get(day.day, [])])
             for earlier_day, day in zip(reversed(usage.compared_days), reversed(usage.days), strict=True)
@@ -270,9 +273,9 @@ def _read_agents(caller: Caller, usage: Usage) -> tuple[Rows | list[AgentTokens]
 
 
 def _build_agents_call(usage: Usage) -> Call:
-    selection = Selection(owner=usage.filter.values.get("owner", ""))
+    agent_selection = Selection(owner=usage.filter.values.get("owner", ""))
     agent_ids = [usage.filter.agent_id] if usage.filter.agent_id else None
-    return build_agents_call(usage.period, selection, limit=BUSIEST, agent_ids=agent_ids)
+    return build_agents_call(usage.period, agent_selection, limit=BUSIEST, agent_ids=agent_ids)
 
 
 def _list_tokens_by_day(usage: Usage, agents: list[Any], rows: Mapping[str, Rows]) -> list[tuple[str, list[int]]]:

@@ -142,11 +142,11 @@ def read_page_findings(
         key=lambda finding: (not finding.is_ongoing, -finding.severity),
     )
     period_findings = _select_findings(findings, period.first, period.last)
-    period_ids = {finding.finding_id for finding in period_findings}
+    ids_in_period = {finding.finding_id for finding in period_findings}
     return PageFindings(
         shown=[finding for finding in period_findings if not _is_folded(finding, period, caller.at)],
         folded=[finding for finding in period_findings if _is_folded(finding, period, caller.at)],
-        outside=[finding for finding in findings if finding.is_ongoing and finding.finding_id not in period_ids],
+        outside=[finding for finding in findings if finding.is_ongoing and finding.finding_id not in ids_in_period],
         not_computed=listing.not_computed,
         known_from=max(listing.first_day, period.today - (MAX_DAYS - 1) * DAY),
         earlier_findings=_select_findings(findings, **comparison.bounds) if comparison else [],

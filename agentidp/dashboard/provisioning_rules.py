@@ -48,8 +48,8 @@ LABELS = forms.labels([*rule_form.MEMBERS, *MEMBERS]) | {
 @session.required_to(READING, SCOPE)
 def list_provisioning_rules(caller: Caller) -> Response:
     """Show all provisioning rules, oldest first, with the number of their agents."""
-    calls = Call("provisioning/list_rules", {}), Call("organizations/get_organization", {})
-    rule_rows, [organization] = caller.read_together(*calls)
+    page_queries = Call("provisioning/list_rules", {}), Call("organizations/get_organization", {})
+    rule_rows, [organization] = caller.read_together(*page_queries)
     rules = [provisioning.represent(rule_row) for rule_row in rule_rows]
     return pages.page(
         "provisioning_rules.html",
@@ -78,7 +78,7 @@ def new_provisioning_rule(caller: Caller) -> Response:
     form = read_form([*rule_form.MEMBERS, *MEMBERS])
     form.values |= forms.read_texts(*WINDOWS) | {"scopes": request.form.getlist("scopes")}
     repeat_error = AlreadySent("The form created the rule.", "/provisioning-rules", "Automatic registration")
-    with form.catch_refusal(LABELS), _flatten_details():
+    with form.catch_refusal(LABELS), _rename_error_fields():
         trust = rule_form.read_rule(caller, check_provisioning_rule, form.values)
         rule_values = forms.load(provisioning.NewProvisioningRuleSchema(), _build_body(form.values) | {"trust": trust})
         with begin_creation(caller, SCOPE, form, repeat_error) as transaction:
@@ -97,9 +97,11 @@ def delete_provisioning_rule(caller: Caller, provisioning_rule_id: UUID) -> Resp
             caller, SCOPE, "/provisioning-rules", provisioning.remove_rule, provisioning_rule_id
         )
     rule = provisioning.represent(provisioning.find_rule(caller.read("provisioning/list_rules"), provisioning_rule_id))
-    count = rule["agents"]
-    agents_sentence = "The agent that it created stays" if count == 1 else f"The {count:,} agents that it created stay"
-    message = f"The rule will create no more agents. {agents_sentence if count else 'It has created none'}."
+    agent_count = rule["agents"]
+    agents_sentence = (
+        "The agent that it created stays" if agent_count == 1 else f"The {agent_count:,} agents that it created stay"
+    )
+    message = f"The rule will create no more agents. {agents_sentence if agent_count else 'It has created none'}."
     return rule_form.confirm_deletion("provisioning", rule["name"], message)
 
 
@@ -119,18 +121,18 @@ def _build_body(values: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _flatten_details() -> Iterator[None]:
+def _rename_error_fields() -> Iterator[None]:
     """Rename the fields in an error of the ``with`` block from the API's nested members to the fields of the form."""
     try:
         yield
     except ValidationError as error:
-        template_details = error.details.get("agentTemplate")
-        if isinstance(template_details, dict):
+        agent_template_errors = error.details.get("agentTemplate")
+        if isinstance(agent_template_errors, dict):
             del error.details["agentTemplate"]
-            quota_details = template_details.pop("quotas", {})
-            if "name" in template_details:
-                template_details["agentName"] = template_details.pop("name")
-            error.details |= template_details | quota_details
+            quota_errors = agent_template_errors.pop("quotas", {})
+            if "name" in agent_template_errors:
+                agent_template_errors["agentName"] = agent_template_errors.pop("name")
+            error.details |= agent_template_errors | quota_errors
         raise
 
 

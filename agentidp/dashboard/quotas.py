@@ -45,19 +45,19 @@ def compute_used_quotas(rows: Iterable[Any], at: datetime) -> list[dict[str, Any
     of the next window; ``exhausted``, when no token will be left at this rate, or ``None`` if the window ends first;
     ``severity``, the severity of the quota's finding, or ``None``. The organization's own quotas have no ``agent_id``.
     """
-    return sorted((_compute_use(row, at) for row in rows), key=lambda quota: -quota["used"] / quota["tokens"])
+    return sorted((_compute_used_quota(row, at) for row in rows), key=lambda quota: -quota["used"] / quota["tokens"])
 
 
-def _compute_use(row: Any, at: datetime) -> dict[str, Any]:
-    window_begin, window_end = find_window_bounds(row.quota_window, at)
+def _compute_used_quota(quota_row: Any, at: datetime) -> dict[str, Any]:
+    window_begin, window_end = find_window_bounds(quota_row.quota_window, at)
     return {
-        **row._asdict(),
-        "window": row.quota_window,
-        "percent": 100 * row.used // row.tokens,
-        "left": max(row.tokens - row.used, 0),
+        **quota_row._asdict(),
+        "window": quota_row.quota_window,
+        "percent": 100 * quota_row.used // quota_row.tokens,
+        "left": max(quota_row.tokens - quota_row.used, 0),
         "ends": window_end,
-        "exhausted": predict_exhaustion(row.used, row.tokens, window_begin, window_end, at),
-        "severity": severity_of(row.used, row.tokens, is_enforced=row.is_enforced),
+        "exhausted": predict_exhaustion(quota_row.used, quota_row.tokens, window_begin, window_end, at),
+        "severity": severity_of(quota_row.used, quota_row.tokens, is_enforced=quota_row.is_enforced),
     }
 
 
@@ -84,13 +84,13 @@ def find_windows_without(quotas: Iterable[dict[str, Any]], agent_id: UUID | None
 @session.required
 def list_quotas(caller: Caller) -> Response:
     """Show a page of the quotas of the organization and of its agents."""
-    page, filter_name = read_page_number(), request.args.get("show", "")
+    page_number, filter_name = read_page_number(), request.args.get("show", "")
     if filter_name not in FILTERS:
         raise ValidationError("The quotas cannot be filtered by this.")
     quota_rows, organization_quota_rows = caller.read_together(
-        build_share_call(PAGE_SIZE, PAGE_SIZE * (page - 1), **FILTERS[filter_name][1]), build_usage_call(None)
+        build_share_call(PAGE_SIZE, PAGE_SIZE * (page_number - 1), **FILTERS[filter_name][1]), build_usage_call(None)
     )
-    if not quota_rows and page != 1:
+    if not quota_rows and page_number != 1:
         raise NotFound
     quota_count = quota_rows[0].count if quota_rows else 0
     return pages.page(
@@ -101,7 +101,7 @@ def list_quotas(caller: Caller) -> Response:
         filters={filter_name: filter_label for filter_name, (filter_label, _) in FILTERS.items()},
         show=filter_name,
         unset=find_windows_without(compute_used_quotas(organization_quota_rows, caller.at), None),
-        number=page,
+        number=page_number,
         pages=count_pages(quota_count),
     )
 
@@ -150,8 +150,8 @@ def _show_quota(
 ) -> Response:
     """Return the form of a quota or the confirmation of its removal. Without *form*, the form has the current quota."""
     # The nil UUID would select the organization's quotas, but get_agent returns no row for it, so the response is 404.
-    calls = [Call("agents/get_agent", {"agent_id": agent_id})] if agent_id is not None else []
-    quota_rows, *agent_rows = caller.read_together(build_usage_call(agent_id), *calls)
+    agent_queries = [Call("agents/get_agent", {"agent_id": agent_id})] if agent_id is not None else []
+    quota_rows, *agent_rows = caller.read_together(build_usage_call(agent_id), *agent_queries)
     agent = require_row(agent_rows[0]) if agent_rows else None
     quotas = compute_used_quotas(quota_rows, caller.at)
     quota = next((quota for quota in quotas if quota["window"] == window), None)

@@ -45,7 +45,8 @@ def list_resource_servers(caller: Caller) -> Response:
         Call("oauth/list_resource_servers", {}), Call("dashboard/scope_lists", {})
     )
     agent_counts = [
-        sum(row.agents for row in scope_lists if not set(row.scopes).isdisjoint(server.scopes)) for server in servers
+        sum(scope_list.agents for scope_list in scope_lists if not set(scope_list.scopes).isdisjoint(server.scopes))
+        for server in servers
     ]
     return _page("resource_servers.html", servers=list(zip(servers, agent_counts, strict=True)))
 
@@ -56,8 +57,8 @@ def new_resource_server(caller: Caller) -> Response:
     """Show the form for a new resource server, or register it and redirect to its page."""
     form = open_form(caller, MEMBERS)
     if request.method == "POST":
-        message, path = "The form registered the resource server.", "/resource-servers/{id}"
-        repeat_error = AlreadySent(message, path, "The page of the resource server")
+        repeat_message, page_path = "The form registered the resource server.", "/resource-servers/{id}"
+        repeat_error = AlreadySent(repeat_message, page_path, "The page of the resource server")
         with form.catch_refusal(forms.labels(MEMBERS)):
             server_values = forms.load(NewResourceServerSchema(), _build_body(caller, MEMBERS, form.values))
             with begin_creation(caller, SCOPE, form, repeat_error) as transaction:
@@ -71,11 +72,11 @@ def new_resource_server(caller: Caller) -> Response:
 @session.required_to(READING, SCOPE)
 def show_resource_server(caller: Caller, resource_server_id: UUID) -> Response:
     """Show a resource server, the agents that got tokens for it, and the agents that have its scopes."""
-    context = _read_server(caller, resource_server_id)
-    server_impact = _read_impact(caller, context["server"])
+    template_context = _read_server(caller, resource_server_id)
+    server_impact = _read_impact(caller, template_context["server"])
     return _page(
         "resource_server.html",
-        **context,
+        **template_context,
         members=SHOWN,
         takers=server_impact.receiving_agents[:MAX_HOLDERS],
         taker_count=len(server_impact.receiving_agents),
@@ -106,9 +107,9 @@ def delete_resource_server(caller: Caller, resource_server_id: UUID) -> Response
     """Show what deleting a resource server would do and ask for confirmation, or delete it."""
     if request.method == "POST":
         return pages.change_and_redirect(caller, SCOPE, "/resource-servers", remove_resource_server, resource_server_id)
-    context = _read_server(caller, resource_server_id)
-    sentences = _read_impact(caller, context["server"]).summary
-    return _page("confirm_resource_server.html", **context, sentences=sentences)
+    template_context = _read_server(caller, resource_server_id)
+    impact_sentences = _read_impact(caller, template_context["server"]).summary
+    return _page("confirm_resource_server.html", **template_context, sentences=impact_sentences)
 
 
 def _read_impact(caller: Caller, server: Any) -> impact.Impact:

@@ -28,11 +28,11 @@ def check_page(page: str) -> str:
 
 def find_page(request: Request) -> str:
     """Return the requested page or, on the sign-in page, the page in its query. ``""`` is the overview."""
-    page = request.path.removeprefix("/dashboard")
-    if page.startswith("/sign-"):
+    page_path = request.path.removeprefix("/dashboard")
+    if page_path.startswith("/sign-"):
         return check_page(request.args.get(NAME, ""))
     if request.method != "GET":
         # A refused POST cannot be repeated after the sign-in, because the form's content is lost.
         return ""
-    query = request.query_string.decode("latin-1")
-    return check_page(page + (f"?{query}" if query else ""))
+    url_query = request.query_string.decode("latin-1")
+    return check_page(page_path + (f"?{url_query}" if url_query else ""))

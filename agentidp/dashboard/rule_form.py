@@ -68,8 +68,8 @@ def read_draft(presets: tuple[Preset, ...], caller: Caller, check: Check, form: 
     preset_name = request.args.get("preset", presets[0].name)
     preset = next((preset for preset in presets if preset.name == preset_name), None)
     if preset is None:
-        broken_rule = f"must be one of {', '.join(preset.name for preset in presets)}"
-        raise ValidationError(f"The preset {broken_rule}.", details={"preset": [broken_rule]})
+        allowed_presets_text = f"must be one of {', '.join(preset.name for preset in presets)}"
+        raise ValidationError(f"The preset {allowed_presets_text}.", details={"preset": [allowed_presets_text]})
     answers = {
         question.name: request.args.get(question.name, question.proposed).strip() for question in preset.questions
     }
@@ -78,32 +78,32 @@ def read_draft(presets: tuple[Preset, ...], caller: Caller, check: Check, form: 
     rule: dict[str, Any] | None = None if preset.questions else {}
     if form is not None:
         try:
-            rule = _check(caller, check, _build_body(form.values))
+            rule = _check(caller, check, _build_typed_rule(form.values))
         except (RuleRefused, ValidationError):
             rule = {}
     elif preset.questions and "show" in request.args:
         try:
-            own_audience = {"audience": build_own_audience(caller)}
-            rule = build_rule(preset, answers, lambda members: _check(caller, check, own_audience | members))
+            audience_member = {"audience": build_own_audience(caller)}
+            rule = build_rule(preset, answers, lambda members: _check(caller, check, audience_member | members))
         except AnswersRefused as error:
             answer_errors = error.errors
     return Draft(presets, preset, Form(answers, answer_errors), url_query, rule)
 
 
 def render_form(
-    template: str, caller: Caller, draft: Draft, form: Form | None, values: dict[str, Any], **context: Any
+    template: str, caller: Caller, draft: Draft, form: Form | None, field_values: dict[str, Any], **context: Any
 ) -> Response:
-    """Return the page with the form for a rule of trust. A new form has *values* in its other fields."""
+    """Return the page with the form for a rule of trust. A new form has *field_values* in its other fields."""
     if form is None:
         rule = draft.rule or {"audience": build_own_audience(caller)}
-        values = forms.format_values(MEMBERS, rule) | values
-        form = Form(values, form_key=new_form_key(caller.at), status=400 if draft.answers.errors else 200)
+        field_values = forms.format_values(MEMBERS, rule) | field_values
+        form = Form(field_values, form_key=new_form_key(caller.at), status=400 if draft.answers.errors else 200)
     return pages.page(template, form.status, draft=draft, form=form, trust=MEMBERS, **context)
 
 
 def read_rule(caller: Caller, check: Check, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the typed rule of trust, or raise :exc:`ValidationError`, whose details name the wrong field."""
-    rule = _build_body(values)
+    rule = _build_typed_rule(values)
     check_trust(rule, caller.settings, caller.organization_id, check=check)
     return rule
 
@@ -115,21 +115,21 @@ def confirm_deletion(kind: str, name: str, message: str) -> Response:
 
 def test_token(caller: Caller, agent: Any = None) -> Response:
     """Return the page that compares a token, claim by claim, with the rules of *agent* (``None``: with all rules)."""
-    form, results = Form({}), None
+    form, comparisons = Form({}), None
     if request.method == "POST":
         database = services().database.of(caller.organization_id, caller.at)
         token, agent_id = forms.read_texts("token")["token"], agent.agent_id if agent else None
         try:
-            results = rule_results.compare_token(services(), database, token, agent_id=agent_id, at=caller.at)
+            comparisons = rule_results.compare_token(services(), database, token, agent_id=agent_id, at=caller.at)
         except ConfigurationError as error:
             form = Form({}, {"token": f"{error}."}, status=400)
     section = "agents" if agent else "provisioning"
     return pages.page(
-        "token_test.html", form.status, here=section, agent=agent, form=form, results=results, max_length=MAX_LENGTH
+        "token_test.html", form.status, here=section, agent=agent, form=form, results=comparisons, max_length=MAX_LENGTH
     )
 
 
-def _build_body(values: Mapping[str, Any]) -> dict[str, Any]:
+def _build_typed_rule(values: Mapping[str, Any]) -> dict[str, Any]:
     return {field_name: value for field_name, value in forms.build_body(MEMBERS, values).items() if value}
 
 

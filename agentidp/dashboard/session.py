@@ -251,10 +251,10 @@ def _build_cookie_attributes() -> dict[str, Any]:
     return {"path": cookie_path, "secure": bool(name_prefix), "httponly": True, "samesite": "Strict"}
 
 
-def _build_viewer(session: Session, row: Any) -> Viewer:
+def _build_viewer(session: Session, viewer_row: Any) -> Viewer:
     if isinstance(session, Person):
-        return Viewer(row.organization_name, session.display_name, session.scopes, session.role)
+        return Viewer(viewer_row.organization_name, session.display_name, session.scopes, session.role)
     # The agent's current scopes apply. A session opened by pasting an API token is also limited to the token's scopes.
     is_for_api = session.audience == services().settings.resource
-    scopes = frozenset(row.scopes)
-    return Viewer(row.organization_name, row.agent_name, scopes & session.scope if is_for_api else scopes)
+    scopes = frozenset(viewer_row.scopes)
+    return Viewer(viewer_row.organization_name, viewer_row.agent_name, scopes & session.scope if is_for_api else scopes)

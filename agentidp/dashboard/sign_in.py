@@ -53,9 +53,11 @@ def sign_out(caller: Caller) -> Response:
     """End the session on all devices. Show a person a link for signing out at the provider too."""
     session.end_dashboard_session(caller)
     is_person = isinstance(g.session, Person)
-    address = oidc_sign_in.build_sign_out_url(services().settings, g.session) if is_person else None
+    sign_out_url = oidc_sign_in.build_sign_out_url(services().settings, g.session) if is_person else None
     # A redirect to the provider would fail, because our Content-Security-Policy (form-action) keeps forms on this site.
-    response = pages.page("signed_out.html", address=address) if address else pages.see_other("/sign-in?signed-out")
+    response = (
+        pages.page("signed_out.html", address=sign_out_url) if sign_out_url else pages.see_other("/sign-in?signed-out")
+    )
     session.delete_cookie(response)
     # The browser's cache is cleared, because its back button must not show the pages of the ended session.
     response.headers["Clear-Site-Data"] = '"cache"'

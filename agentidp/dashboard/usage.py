@@ -58,15 +58,15 @@ def list_tokens_by_owner(caller: Caller, period: Period, usage_filter: UsageFilt
             if owner in (None, owner_json["owner"])
         ]
     tokens_by_agent = _read_tokens_by_agent(caller, period, usage_filter)
-    [agents] = caller.read_together(Call("audit/agent_names", {"agent_ids": list(tokens_by_agent)}))
+    [agent_rows] = caller.read_together(Call("audit/agent_names", {"agent_ids": list(tokens_by_agent)}))
     counts_by_owner: dict[str, Counter[str]] = {}
-    for agent in agents:
+    for agent in agent_rows:
         counts_by_owner.setdefault(agent.owner, Counter()).update(agents=1, tokens=tokens_by_agent[agent.agent_id])
-    sorted_counts = sorted(
+    owners_and_counts = sorted(
         counts_by_owner.items(),
         key=lambda owner_and_counts: (not owner_and_counts[0], -owner_and_counts[1]["tokens"], owner_and_counts[0]),
     )
-    return [{"owner": owner or None, **owner_counts} for owner, owner_counts in sorted_counts]
+    return [{"owner": owner or None, **owner_counts} for owner, owner_counts in owners_and_counts]
 
 
 def _read_tokens_by_agent(caller: Caller, period: Period, usage_filter: UsageFilter) -> Counter[UUID]:
@@ -114,9 +114,9 @@ def _show_usage(
     usage_filter = read_usage_filter(caller, period, filters)
 
     def read_slow_part() -> dict[str, Any]:
-        all_items = read_items(caller, period, usage_filter)
-        token_count = sum(item["tokens"] if isinstance(item, dict) else item.tokens for item in all_items)
-        items_on_page, page_links = select_page(all_items, requested_page)
+        usage_items = read_items(caller, period, usage_filter)
+        token_count = sum(item["tokens"] if isinstance(item, dict) else item.tokens for item in usage_items)
+        items_on_page, page_links = select_page(usage_items, requested_page)
         url_query = usage_filter.add_to_query(period.query)
         return {"items": items_on_page, "tokens": token_count, "query": url_query, **page_links}
 

@@ -154,20 +154,20 @@ class UsageFilter:
         if not self.values:
             return attribution, row_lists
         attribution.rows = list(filter(self.is_counted, attribution.rows))
-        used_credential_ids = {row.credential_id for row in attribution.rows}
+        used_credential_ids = {token_row.credential_id for token_row in attribution.rows}
         attribution.credentials = [
-            row
-            for row in attribution.credentials
-            if (self.agent_ids is None or row.agent_id in self.agent_ids)
-            and self.credential_id in (None, row.credential_id)
-            and (self.resource is None or row.credential_id in used_credential_ids)
+            credential_row
+            for credential_row in attribution.credentials
+            if (self.agent_ids is None or credential_row.agent_id in self.agent_ids)
+            and self.credential_id in (None, credential_row.credential_id)
+            and (self.resource is None or credential_row.credential_id in used_credential_ids)
         ]
         if self.counts_tokens_only:
             attribution.not_attributed = [0] * period.days
         elif usage_calls:
             attribution.not_attributed = [day.tokens for day in days_query.build_days(row_lists.pop())]
-            for row in attribution.rows:
-                add_tokens(attribution.not_attributed, row, -1)
+            for token_row in attribution.rows:
+                add_tokens(attribution.not_attributed, token_row, -1)
         return attribution, row_lists
 
 
@@ -177,27 +177,29 @@ def read_usage_filter(caller: Caller, period: Period, filter_names: Iterable[str
     :param filter_names: the filters that the page has.
     :raises ValidationError: the page has no such filter, or the organization no such owner, agent, API or credential.
     """
-    values = {name: value for name in LABELS if (value := request.args.get(name, "").strip())}
-    if not values:
+    filters = {name: filter_value for name in LABELS if (filter_value := request.args.get(name, "").strip())}
+    if not filters:
         return UsageFilter()
-    for name in values.keys() - set(filter_names):
+    for name in filters.keys() - set(filter_names):
         raise ValidationError(f"This cannot be filtered by {name}. Remove the filter.")
-    rows_by_filter = caller.read_by_name(_build_calls(values, period))
+    rows_by_filter = caller.read_by_name(_build_filter_calls(filters, period))
     for name, message_template in MISSING.items():
-        if name in values and not rows_by_filter[name]:
-            raise ValidationError(message_template.format(values[name]))
-    shown_names, resource, credential_id = dict(values), None, None
-    if "agent" in values:
+        if name in filters and not rows_by_filter[name]:
+            raise ValidationError(message_template.format(filters[name]))
+    shown_names, resource, credential_id = dict(filters), None, None
+    if "agent" in filters:
         shown_names["agent"] = rows_by_filter["agent"][0].name
-    if "credential" in values:
-        credential_id = UUID(values["credential"])
+    if "credential" in filters:
+        credential_id = UUID(filters["credential"])
         shown_names["credential"] = rows_by_filter["credential"][0].label or str(credential_id)[:8]
-    if "resource" in values:
+    if "resource" in filters:
         own_resource = caller.settings.resource
-        resource, shown_names["resource"] = _find_resource(values["resource"], rows_by_filter["resource"], own_resource)
-    agent_id_sets = [frozenset(agent.agent_id for agent in rows_by_filter[name]) for name in MISSING if name in values]
+        resource, shown_names["resource"] = _find_resource(
+            filters["resource"], rows_by_filter["resource"], own_resource
+        )
+    agent_id_sets = [frozenset(agent.agent_id for agent in rows_by_filter[name]) for name in MISSING if name in filters]
     agent_ids = frozenset.intersection(*agent_id_sets) if agent_id_sets else None
-    return UsageFilter(values, shown_names, agent_ids, resource, credential_id)
+    return UsageFilter(filters, shown_names, agent_ids, resource, credential_id)
 
 
 def _find_resource(identifier: str, servers: Rows, own_resource: str) -> tuple[str, str]:
@@ -210,10 +212,10 @@ def _find_resource(identifier: str, servers: Rows, own_resource: str) -> tuple[s
     return identifier, server_names[0]
 
 
-def _build_calls(values: dict[str, str], period: Period) -> dict[str, Call]:
+def _build_filter_calls(filters: dict[str, str], period: Period) -> dict[str, Call]:
     """Return the statement that reads the object of each filter, or raise :exc:`ValidationError` for a wrong value."""
-    ids = {name: _parse_requested_id(name, values[name]) for name in ("agent", "credential") if name in values}
-    owner, resource = values.get("owner", ""), values.get("resource", "")
+    ids = {name: _parse_requested_id(name, filters[name]) for name in ("agent", "credential") if name in filters}
+    owner, resource = filters.get("owner", ""), filters.get("resource", "")
     if len(owner) > MAX_OWNER or len(resource) > MAX_RESOURCE_LENGTH or "\0" in owner + resource:
         raise ValidationError("The owner or the API is too long.")
     calls_by_filter = {
@@ -222,7 +224,7 @@ def _build_calls(values: dict[str, str], period: Period) -> dict[str, Call]:
         "resource": Call("oauth/list_resource_servers", {}),
         "credential": Call("dashboard/credential", {"first": period.first, "credential_id": ids.get("credential")}),
     }
-    return {name: calls_by_filter[name] for name in values}
+    return {name: calls_by_filter[name] for name in filters}
 
 
 def _parse_requested_id(name: str, text: str) -> UUID:
