@@ -124,14 +124,17 @@ def _fetch_document(client_uri: str, organization_id: str) -> Response:
         if not may_fetch:
             raise RateLimited("Other apps are being looked up.")
         allowed_networks = services().issuer_tokens.keys.networks
-        url = urlsplit(client_uri)
-        return request("GET", url, networks=allowed_networks, timeout=TIMEOUT, max_body=MAX_BODY, headers=ACCEPT)
+        app_url = urlsplit(client_uri)
+        return request("GET", app_url, networks=allowed_networks, timeout=TIMEOUT, max_body=MAX_BODY, headers=ACCEPT)
 
 
 def _parse_document(response: Response) -> dict[str, Any]:
     # A file that a user uploads to the app's host must not pass for the app's document
     # (draft-ietf-oauth-client-id-metadata-document section 4), so the content type must be JSON.
-    is_json = any(header.lower() == "content-type" and _JSON.match(value) for header, value in response.headers)
+    is_json = any(
+        header_name.lower() == "content-type" and _JSON.match(header_value)
+        for header_name, header_value in response.headers
+    )
     document = parse_json_object(response.body) if response.status == 200 and is_json else None
     if document is None:
         raise DocumentRefused(
@@ -161,8 +164,8 @@ def _store_agent(
                     _add_agent(transaction, client_uri, agent_name, redirect_uris, scopes)
                 elif set(agent_rows[0].redirect_uris) != set(redirect_uris):
                     end_agent_grants(transaction, agent_id)
-                    reason = {"clientUri": client_uri}
-                    update_agent(transaction, agent_id, {"redirect_uris": redirect_uris}, reason=reason)
+                    change_reason = {"clientUri": client_uri}
+                    update_agent(transaction, agent_id, {"redirect_uris": redirect_uris}, reason=change_reason)
                 transaction.fetch("agents/refresh_document", agent_id=agent_id, fresh_until=fresh_until)
                 return
         except Conflict:

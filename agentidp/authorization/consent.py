@@ -50,18 +50,18 @@ class Consent(SealedForm):
 
 def allow_access(consent: Consent, at: datetime) -> str:
     """Store the grant of the person, and return the authorization code."""
-    requested = consent.requested
+    authorization_request = consent.requested
     permission = grants.Permission(
-        requested.agent_id,
+        authorization_request.agent_id,
         UUID(consent.rule_id),
         consent.issuer,
         consent.person,
-        requested.resource,
+        authorization_request.resource,
         consent.scopes,
         consent.days,
-        requested.parameters["code_challenge"],
-        requested.redirect_uri,
-        requested.parameters.get("dpop_jkt"),
+        authorization_request.parameters["code_challenge"],
+        authorization_request.redirect_uri,
+        authorization_request.parameters.get("dpop_jkt"),
     )
     with _submit_form(consent, at) as transaction:
         return grants.add_grant(transaction, permission).text
@@ -83,7 +83,7 @@ def _submit_form(consent: Consent, at: datetime) -> Iterator[Transaction]:
     """
     form_digest = hashlib.sha256(json.dumps(["consent", consent.form_id]).encode()).digest()
     # The digest is stored until no server accepts the form. The clocks of two servers may differ by twice LEEWAY.
-    expires_at = datetime.fromtimestamp(consent.asked_at, UTC) + LIFETIME + timedelta(seconds=2 * LEEWAY)
+    digest_expires_at = datetime.fromtimestamp(consent.asked_at, UTC) + LIFETIME + timedelta(seconds=2 * LEEWAY)
     try:
         with services().database.of(consent.organization_id, at).transaction(consent.actor) as transaction:
             # The lock keeps other requests from replacing the app's redirect URIs, which ends its grants. The
@@ -92,7 +92,7 @@ def _submit_form(consent: Consent, at: datetime) -> Iterator[Transaction]:
             consent.check_provider(transaction)
             agent_rows = transaction.fetch("agents/get_agent", agent_id=consent.agent_id)
             check_registration(agent_rows, consent.redirect_uri)
-            transaction.fetch("oauth/use_identifier", digest=form_digest, expires_at=expires_at)
+            transaction.fetch("oauth/use_identifier", digest=form_digest, expires_at=digest_expires_at)
             yield transaction
     except psycopg.errors.UniqueViolation:
         raise Conflict(

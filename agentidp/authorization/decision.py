@@ -48,14 +48,14 @@ class NoRule(Exception):
 def find_resource(requested: AuthorizationRequest, organization_id: str, at: datetime) -> AuthorizationRequest:
     """Return the request with its resource spelled as in the registered identifier of the resource server."""
     # The SDKs of MCP request https://host/ if a person enters https://host.
-    servers = services().database.of(organization_id, at).fetch("oauth/list_resource_servers")
+    server_rows = services().database.of(organization_id, at).fetch("oauth/list_resource_servers")
     normalized_resource = normalize_identifier(requested.resource)
-    identifiers = [
-        server.resource for server in servers if normalize_identifier(server.resource) == normalized_resource
+    registered_identifiers = [
+        server.resource for server in server_rows if normalize_identifier(server.resource) == normalized_resource
     ]
-    if not identifiers or requested.resource in identifiers:
+    if not registered_identifiers or requested.resource in registered_identifiers:
         return requested
-    return replace(requested, parameters=requested.parameters | {"resource": identifiers[0]})
+    return replace(requested, parameters=requested.parameters | {"resource": registered_identifiers[0]})
 
 
 def find_offer(requested: AuthorizationRequest, claims: dict[str, Any], at: datetime) -> Offer:
@@ -71,36 +71,36 @@ def find_offer(requested: AuthorizationRequest, claims: dict[str, Any], at: date
     agent_id, resource = requested.agent_id, requested.resource
     person_subject = compute_person_subject(requested.organization_id, claims["iss"], claims["sub"])
     database = app_services.database.of(requested.organization_id, at)
-    [organization], agent_rows, servers, rules, person_grants = database.run(
+    [organization], agent_rows, server_rows, rules, person_grants = database.run(
         Call("organizations/get_organization", {}),
         Call("agents/get_agent", {"agent_id": agent_id}),
         Call("oauth/list_resource_servers", {}),
         Call("grants/authorizing_rules", {"agent_id": agent_id, "client_host": requested.client_host}),
         build_list_call(subject=person_subject),
     )
-    server = _find_server(servers, resource)
+    server = _find_resource_server(server_rows, resource)
     if not agent_rows or agent_rows[0].status != "active" or organization.suspended_at is not None:
         raise OAuthError("access_denied", "the agent or its organization is suspended")
     [agent] = agent_rows
     rule = next((rule for rule in rules if authorizes(rule, resource, claims)), None)
     if rule is None or find_subject_refusal(claims, agent_id, app_services.settings.issuer):
         raise NoRule(organization.name, agent.name)
-    scopes = _select_scopes(requested, agent, rule, server)
+    offered_scopes = _select_scopes(requested, agent, rule, server)
     grants_of_agent = [grant for grant in person_grants if grant.agent_id == agent_id and grant.resource == resource]
     granted_scopes = {scope for grant in grants_of_agent for scope in grant.scopes}
-    new_scopes = [scope for scope in scopes if granted_scopes and scope not in granted_scopes]
+    new_scopes = [scope for scope in offered_scopes if granted_scopes and scope not in granted_scopes]
     return Offer(
-        organization.name, agent.name, server.name, scopes, new_scopes, rule.delegation_rule_id, rule.grant_days
+        organization.name, agent.name, server.name, offered_scopes, new_scopes, rule.delegation_rule_id, rule.grant_days
     )
 
 
-def _find_server(servers: list[Any], resource: str) -> Any:
-    for server in servers:
+def _find_resource_server(server_rows: list[Any], resource: str) -> Any:
+    for server_row in server_rows:
         # Resource servers of cloud providers are refused, because a cloud reads only the claim sub, and would give the
         # agent all rights of the person.
-        is_cloud = server.audience is not None and owned_name(server.audience) is None
-        if server.resource == resource and server.subject == AGENT and not is_cloud:
-            return server
+        is_cloud_server = server_row.audience is not None and owned_name(server_row.audience) is None
+        if server_row.resource == resource and server_row.subject == AGENT and not is_cloud_server:
+            return server_row
     raise OAuthError("invalid_target", "resource is not a resource server at which an agent may act for people")
 
 
@@ -111,10 +111,12 @@ def _select_scopes(requested: AuthorizationRequest, agent: Any, rule: Any, serve
     # Scopes of our own API that the resource server lacks are ignored, because MCP clients request our scopes if the
     # server's metadata names none.
     requested_scopes = [scope for scope in requested.scopes or [] if scope in server.scopes or scope not in SCOPES]
-    scopes = [scope for scope in requested_scopes if scope in allowed_scopes] if requested_scopes else allowed_scopes
-    if not scopes:
+    selected_scopes = (
+        [scope for scope in requested_scopes if scope in allowed_scopes] if requested_scopes else allowed_scopes
+    )
+    if not selected_scopes:
         raise OAuthError("invalid_scope", "the agent may have none of the requested scopes for this person")
-    return scopes
+    return selected_scopes
 
 
 def authorizes(rule: Any, resource: str, claims: dict[str, Any]) -> bool:

@@ -29,32 +29,32 @@ class Visit(SealedForm):
         return compute_person_subject(self.organization_id, self.issuer, self.person)
 
 
-def show_grants(visit: Visit, at: datetime, *, notice: str | None = None) -> Response:
+def show_grants(visit_form: Visit, at: datetime, *, notice: str | None = None) -> Response:
     """Return the page with a notice and the person's grants, or raise ``NotFound`` for a deleted organization."""
-    database = services().database.of(visit.organization_id, at)
-    grants, servers, organization_rows = database.run(
-        build_list_call(subject=visit.subject),
+    database = services().database.of(visit_form.organization_id, at)
+    grant_rows, server_rows, organization_rows = database.run(
+        build_list_call(subject=visit_form.subject),
         Call("oauth/list_resource_servers", {}),
         Call("organizations/get_organization", {}),
     )
     return pages.page(
         "authorization_grants.html",
-        grants=grants,
-        names={server.resource: server.name for server in servers},
+        grants=grant_rows,
+        names={server_row.resource: server_row.name for server_row in server_rows},
         organization=require_row(organization_rows),
-        person=visit.name or visit.person,
-        visit=visit.seal(),
+        person=visit_form.name or visit_form.person,
+        visit=visit_form.seal(),
         notice=notice,
         at=at,
         action=f"{services().settings.issuer}{PATH}",
     )
 
 
-def end_own_grant(visit: Visit, grant_id: UUID, at: datetime) -> None:
+def end_own_grant(visit_form: Visit, grant_id: UUID, at: datetime) -> None:
     """End a grant of the person, or raise ``NotFound`` if the person has no such grant."""
-    with services().database.of(visit.organization_id, at).transaction(visit.actor) as transaction:
+    with services().database.of(visit_form.organization_id, at).transaction(visit_form.actor) as transaction:
         # People of the instance's provider may still end grants after the organization has added its own provider.
-        if visit.provider_version:
-            visit.check_provider(transaction)
-        require_row(transaction.run(build_list_call(grant_id=grant_id, subject=visit.subject)))
+        if visit_form.provider_version:
+            visit_form.check_provider(transaction)
+        require_row(transaction.run(build_list_call(grant_id=grant_id, subject=visit_form.subject)))
         end_grant(transaction, grant_id)

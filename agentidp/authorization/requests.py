@@ -79,10 +79,10 @@ class AuthorizationRequest:
             return f"a program on this computer ({url.hostname})"
         return str(url.hostname) if url.scheme == "https" else f"the app that opens {url.scheme}: links"
 
-    def build_redirect(self, **members: str) -> str:
+    def build_redirect(self, **response_parameters: str) -> str:
         """Return the redirect URI with the parameters of a response, including ``state`` and ``iss`` (RFC 9207)."""
         state_parameter = {"state": self.parameters["state"]} if "state" in self.parameters else {}
-        query_string = urlencode(members | state_parameter | {"iss": services().settings.issuer})
+        query_string = urlencode(response_parameters | state_parameter | {"iss": services().settings.issuer})
         return f"{self.redirect_uri}{'&' if '?' in self.redirect_uri else '?'}{query_string}"
 
     def check_parameters(self) -> None:
@@ -140,10 +140,14 @@ def read_request(query: str, at: datetime) -> AuthorizationRequest:
 
 def _read_parameters(query: str) -> tuple[dict[str, str], frozenset[str]]:
     """Return the parameters that are neither empty nor repeated, and the names of the repeated parameters."""
-    names_and_values = parse_qsl(query, keep_blank_values=True)
-    counts_by_name = Counter(name for name, _ in names_and_values)
-    repeated_names = frozenset(name for name, count in counts_by_name.items() if count > 1)
-    return {name: value for name, value in names_and_values if value and name not in repeated_names}, repeated_names
+    name_value_pairs = parse_qsl(query, keep_blank_values=True)
+    value_counts = Counter(parameter_name for parameter_name, _ in name_value_pairs)
+    repeated_names = frozenset(parameter_name for parameter_name, count in value_counts.items() if count > 1)
+    return {
+        parameter_name: parameter_value
+        for parameter_name, parameter_value in name_value_pairs
+        if parameter_value and parameter_name not in repeated_names
+    }, repeated_names
 
 
 def check_registration(agent_rows: Sequence[Any], redirect_uri: str) -> None:

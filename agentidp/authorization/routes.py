@@ -50,9 +50,9 @@ def set_security_headers(response: Response) -> Response:
 @public
 def authorize() -> Response:
     """Redirect the browser to the provider at which the person signs in."""
-    query = request.query_string.decode("latin-1")
-    provider = get_provider(find_organization_id(read_request(query, g.at)), g.at)
-    return send_to_provider(provider, provider.begin_sign_in(PATH, f"{PATH}?{query}", g.at))
+    query_string = request.query_string.decode("latin-1")
+    provider = get_provider(find_organization_id(read_request(query_string, g.at)), g.at)
+    return send_to_provider(provider, provider.begin_sign_in(PATH, f"{PATH}?{query_string}", g.at))
 
 
 @blueprint.get(f"{PATH}/callback")
@@ -67,56 +67,60 @@ def callback(organization_id: str | None = None) -> Response:
     if request.method == "HEAD":
         return Response(status=200)
     provider = get_callback_provider(organization_id, g.at)
-    claims, began_at_address = provider.complete_sign_in(PATH, g.at)
-    began_at_path, _, query = began_at_address.partition("?")
+    claims, return_target = provider.complete_sign_in(PATH, g.at)
+    return_path, _, authorization_query = return_target.partition("?")
     try:
-        if began_at_path == person_page.PATH:
+        if return_path == person_page.PATH:
             return _show_own_grants(provider, claims)
-        return _ask_for_consent(provider, claims, query)
+        return _ask_for_consent(provider, claims, authorization_query)
     except RateLimited as limited:
         # Repeating this request would fail, because the provider's code has been used, so the sign-in begins again.
-        refresh_header = f"2; url={services().settings.issuer}{began_at_address}"
+        refresh_header = f"2; url={services().settings.issuer}{return_target}"
         retry_message = f"{limited.message} This page tries again by itself."
         raise SignInRefused(503, retry_message, {"Retry-After": "2", "Refresh": refresh_header}) from None
 
 
-def _ask_for_consent(provider: Provider, claims: dict[str, Any], query: str) -> Response:
-    """Show the consent form for the authorization request *query*, or send its error to the client."""
-    requested = read_request(query, g.at)
-    organization_id = requested.organization_id
-    if requested.client_uri:
+def _ask_for_consent(provider: Provider, claims: dict[str, Any], authorization_query: str) -> Response:
+    """Show the consent form for the authorization request *authorization_query*, or send its error to the client."""
+    authorization_request = read_request(authorization_query, g.at)
+    organization_id = authorization_request.organization_id
+    if authorization_request.client_uri:
         # An app with a client ID metadata document belongs to no organization, so the person's organization is used.
         organization_id = provider.find_organization_id(claims)
     _check_member(provider, claims, organization_id)
     _enter_organization(organization_id)
-    requested = decision.find_resource(requested, organization_id, g.at)
+    authorization_request = decision.find_resource(authorization_request, organization_id, g.at)
     try:
-        if requested.client_uri:
-            requested = client_documents.admit_app(requested, organization_id, claims, g.at)
-        requested.check_parameters()
-        offer = decision.find_offer(requested, claims, g.at)
+        if authorization_request.client_uri:
+            authorization_request = client_documents.admit_app(authorization_request, organization_id, claims, g.at)
+        authorization_request.check_parameters()
+        offer = decision.find_offer(authorization_request, claims, g.at)
     except OAuthError as error:
-        return _redirect(requested.build_redirect(error=error.error, error_description=error.description))
+        return _redirect(authorization_request.build_redirect(error=error.error, error_description=error.description))
     except decision.NoRule as refused:
         refusal_description = "no rule lets the agent act for the person"
-        refusal_uri = requested.build_redirect(error="access_denied", error_description=refusal_description)
+        refusal_uri = authorization_request.build_redirect(error="access_denied", error_description=refusal_description)
         return pages.page(
-            "authorization_refused.html", 403, refused=refused, resource=requested.resource, leave=refusal_uri
+            "authorization_refused.html",
+            403,
+            refused=refused,
+            resource=authorization_request.resource,
+            leave=refusal_uri,
         )
     consent_form = Consent.create(
         provider,
         claims,
         organization_id,
         g.at,
-        agent_id=str(requested.agent_id),
-        redirect_uri=requested.redirect_uri,
-        parameters=requested.parameters,
+        agent_id=str(authorization_request.agent_id),
+        redirect_uri=authorization_request.redirect_uri,
+        parameters=authorization_request.parameters,
         rule_id=str(offer.rule_id),
         scopes=offer.scopes,
         days=offer.days,
         form_id=secrets.token_hex(16),
     )
-    return _render_consent_form(requested, offer, consent_form)
+    return _render_consent_form(authorization_request, offer, consent_form)
 
 
 @blueprint.get(person_page.PATH)
@@ -124,26 +128,26 @@ def _ask_for_consent(provider: Provider, claims: dict[str, Any], query: str) -> 
 def see_grants() -> Response:
     """Redirect the browser to the provider. After the sign-in, :func:`callback` shows the person's grants."""
     provider = get_provider(request.args.get("organization"), g.at)
-    address = person_page.PATH + (f"?organization={provider.organization_id}" if provider.organization_id else "")
-    return send_to_provider(provider, provider.begin_sign_in(PATH, address, g.at))
+    return_target = person_page.PATH + (f"?organization={provider.organization_id}" if provider.organization_id else "")
+    return send_to_provider(provider, provider.begin_sign_in(PATH, return_target, g.at))
 
 
 @blueprint.post(person_page.PATH)
 @public
 def end_grant() -> Response:
     """End a grant of the person, and show the remaining grants."""
-    visit = Visit.decrypt(request.form.get("visit", ""), g.at)
-    _enter_organization(visit.organization_id)
+    visit_form = Visit.decrypt(request.form.get("visit", ""), g.at)
+    _enter_organization(visit_form.organization_id)
     try:
         grant_id = UUID(request.form.get("grant", ""))
     except ValueError:
         raise ValidationError("Choose what to end by its button.") from None
     try:
-        person_page.end_own_grant(visit, grant_id, g.at)
+        person_page.end_own_grant(visit_form, grant_id, g.at)
     except NotFound:
         # The notice is the same for grants of other people, so that nobody learns which grants exist.
-        return person_page.show_grants(visit, g.at, notice="This permission had already ended.")
-    return person_page.show_grants(visit, g.at)
+        return person_page.show_grants(visit_form, g.at, notice="This permission had already ended.")
+    return person_page.show_grants(visit_form, g.at)
 
 
 def _show_own_grants(provider: Provider, claims: dict[str, Any]) -> Response:
@@ -193,27 +197,27 @@ def store_answer() -> Response:
     """Store the answer in the consent form, and redirect the browser to the client with a code or the refusal."""
     consent_form = Consent.decrypt(request.form.get("consent", ""), g.at)
     _enter_organization(consent_form.organization_id)
-    requested = consent_form.requested
+    authorization_request = consent_form.requested
     match request.form.get("answer"):
         case "allow":
-            return _redirect(requested.build_redirect(code=consent.allow_access(consent_form, g.at)))
+            return _redirect(authorization_request.build_redirect(code=consent.allow_access(consent_form, g.at)))
         case "refuse":
             consent.refuse_access(consent_form, g.at)
             refusal_parameters = {"error": "access_denied", "error_description": "the person has refused"}
-            return _redirect(requested.build_redirect(**refusal_parameters))
+            return _redirect(authorization_request.build_redirect(**refusal_parameters))
     raise ValidationError("Answer by one of the two buttons.")
 
 
-def _redirect(address: str) -> Response:
+def _redirect(client_url: str) -> Response:
     """Redirect with status 303, so that the browser does not send the form to the client (RFC 9700 section 4.12)."""
-    response = flask.redirect(address, 303)
+    response = flask.redirect(client_url, 303)
     response.headers["Referrer-Policy"] = "no-referrer"
     return response  # type: ignore[return-value]
 
 
 def _render_error(error: ApiError) -> Response:
-    title = pages.TITLES.get(error.status, pages.TITLES[500])
-    response = pages.page("authorization_error.html", error.status, title=title, message=error.message)
+    page_title = pages.TITLES.get(error.status, pages.TITLES[500])
+    response = pages.page("authorization_error.html", error.status, title=page_title, message=error.message)
     response.headers.update(error.headers)
     return response
 
