@@ -55,7 +55,7 @@ class CircuitBreaker:
                 self._closed_event = None
 
     def _try_until_closed(self, closed_event: threading.Event) -> None:
-        began_at = time.monotonic()
+        opened_at = time.monotonic()
         logged_reason = ""
         for pause_seconds in itertools.chain(FIRST_PAUSES, itertools.repeat(PAUSE)):
             if closed_event.wait(pause_seconds):
@@ -74,5 +74,5 @@ class CircuitBreaker:
             if closed_event.is_set():
                 return
             self._closed_event = None
-        open_seconds = round(time.monotonic() - began_at, 1)
+        open_seconds = round(time.monotonic() - opened_at, 1)
         logger.warning("database reachable again", extra={"fields": {"database": self._name, "seconds": open_seconds}})

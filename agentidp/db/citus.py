@@ -69,7 +69,7 @@ def run_on_citus(
             if len(calls) == 1 and enters_organization(calls[0].name):
                 # A single statement that sets the organization itself needs no explicit transaction.
                 return [fetch_rows(_execute(connection, calls[0]))]
-            return _run_in_transaction(connection, organization_id, calls, durable=durable)
+            return _run_calls_in_transaction(connection, organization_id, calls, durable=durable)
         except psycopg.Error as error:
             if isinstance(error, _REPEATED) and remaining_attempts:
                 connection.rollback()
@@ -87,7 +87,7 @@ def may_have_committed(error: psycopg.Error) -> bool:
     return sqlstate in _UNCERTAIN or (sqlstate.startswith("08") and not _NOT_CONNECTED.search(str(error)))
 
 
-def _run_in_transaction(
+def _run_calls_in_transaction(
     connection: psycopg.Connection[Any], organization_id: str, calls: Iterable[Call], *, durable: bool
 ) -> list[Rows]:
     first_error: psycopg.Error | None = None

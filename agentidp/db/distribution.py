@@ -38,21 +38,21 @@ def distribute(url: str) -> Iterator[tuple[str, str]]:
                     'superuser run "create extension citus"'
                 )
             run_statement(connection, "database/lock_migrations", key=MIGRATION_LOCK)
-            [readiness] = run_statement(connection, "distribution/readiness")
-            if not readiness.may_copy:
+            [readiness_row] = run_statement(connection, "distribution/readiness")
+            if not readiness_row.may_copy:
                 raise ConfigurationError(
                     "AGENTIDP_DATABASE_URL must name a superuser for this: PostgreSQL lets nobody else copy rows into "
                     "tables under forced row-level security"
                 )
-            if not readiness.has_schema or list_pending_steps(read_applied_steps(connection)):
+            if not readiness_row.has_schema or list_pending_steps(read_applied_steps(connection)):
                 raise ConfigurationError("the schema is not up to date: run agentidp db migrate first, as the owner")
-            yield from _distribute(connection)
+            yield from _distribute_schema(connection)
     except psycopg.Error as error:
-        reason = ": ".join(filter(None, (error.diag.message_primary, error.diag.message_detail))) or str(error)
-        raise ConfigurationError(f"the tables cannot be distributed: {reason}") from None
+        error_text = ": ".join(filter(None, (error.diag.message_primary, error.diag.message_detail))) or str(error)
+        raise ConfigurationError(f"the tables cannot be distributed: {error_text}") from None
 
 
-def _distribute(connection: psycopg.Connection[Any]) -> Iterator[tuple[str, str]]:
+def _distribute_schema(connection: psycopg.Connection[Any]) -> Iterator[tuple[str, str]]:
     for statement_name in _ROLE_STATEMENTS:
         run_statement(connection, statement_name)
     table_rows = run_statement(connection, "distribution/tables")
@@ -73,13 +73,15 @@ def _distribute(connection: psycopg.Connection[Any]) -> Iterator[tuple[str, str]
             yield table_row.name, "whole on every node"
     run_statement(connection, "distribution/grant_views")
     yield from _set_plan_caching(connection)
-    for signature, argument_name in run_statement(connection, "distribution/functions"):
+    for function_signature, argument_name in run_statement(connection, "distribution/functions"):
         if argument_name is None:
-            run_statement(connection, "distribution/send_function", signature=signature)
-            yield signature, "on every node"
+            run_statement(connection, "distribution/send_function", signature=function_signature)
+            yield function_signature, "on every node"
         else:
-            run_statement(connection, "distribution/distribute_function", signature=signature, argument=argument_name)
-            yield signature, "beside the organization"
+            run_statement(
+                connection, "distribution/distribute_function", signature=function_signature, argument=argument_name
+            )
+            yield function_signature, "beside the organization"
 
 
 def _set_plan_caching(connection: psycopg.Connection[Any]) -> Iterator[tuple[str, str]]:

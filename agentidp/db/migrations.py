@@ -192,7 +192,7 @@ def list_pending_steps(
 def _parse_release_number(name: str) -> tuple[int, ...]:
     """Return the release in the name of a functions step, as numbers; an empty tuple for other steps."""
     name_match = _FUNCTIONS.fullmatch(name)
-    return tuple(int(number) for number in name_match[1].split(".") if number) if name_match else ()
+    return tuple(int(number_text) for number_text in name_match[1].split(".") if number_text) if name_match else ()
 
 
 def split_statements(sql: str) -> list[str]:

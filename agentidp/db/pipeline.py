@@ -166,8 +166,8 @@ class PipelinedConnection(psycopg.Connection[Any]):
             make_row = _make_row_type(tuple(answer.fname(column_index) for column_index in range(answer.nfields)))
             self._row_types[statement_key] = make_row
         rows: list[Any] = []
-        for first_row in range(0, answer.ntuples, BLOCK):
-            rows += self._transformer.load_rows(first_row, min(first_row + BLOCK, answer.ntuples), make_row)
+        for first_row_index in range(0, answer.ntuples, BLOCK):
+            rows += self._transformer.load_rows(first_row_index, min(first_row_index + BLOCK, answer.ntuples), make_row)
         return rows
 
     def _run_calls(self, encoded_calls: Sequence[Any]) -> list[Any]:

@@ -243,12 +243,12 @@ def temporary(*, durable: bool = False, **options: Any) -> Iterator[EmbeddedPost
 
     Options and errors are those of EmbeddedPostgres.
     """
-    directory = tempfile.mkdtemp(prefix="agentidp-", dir=_choose_test_directory(durable))
+    home_directory = tempfile.mkdtemp(prefix="agentidp-", dir=_choose_test_directory(durable))
     try:
-        with EmbeddedPostgres(Path(directory), durable=durable, **options) as server:
+        with EmbeddedPostgres(Path(home_directory), durable=durable, **options) as server:
             yield server
     finally:
-        shutil.rmtree(directory, ignore_errors=True)
+        shutil.rmtree(home_directory, ignore_errors=True)
 
 
 def _choose_test_directory(durable: bool) -> str:
