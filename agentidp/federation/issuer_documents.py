@@ -65,18 +65,18 @@ def fetch_published(
 
 
 def _request_json(
-    address: str, networks: AllowedNetworks, proxy: Proxy, deadline: float
+    given_url: str, networks: AllowedNetworks, proxy: Proxy, deadline: float
 ) -> tuple[dict[str, Any], list[tuple[str, str]]]:
     """Fetch a JSON object from an address before a deadline. Also return the headers of the response."""
-    url = check_url(address, networks)
+    checked_url = check_url(given_url, networks)
     response = request(
         "GET",
-        url,
+        checked_url,
         networks=networks,
         timeout=max(deadline - time.monotonic(), 0.001),
         max_body=MAX_BODY,
         headers=ACCEPT,
-        proxy=proxy(url),
+        proxy=proxy(checked_url),
     )
     if response.status != 200:
         raise RequestFailed(f"the status is {response.status}, not 200")
@@ -86,12 +86,12 @@ def _request_json(
     return json_object, response.headers
 
 
-def check_url(address: object, networks: AllowedNetworks) -> SplitResult:
+def check_url(given_url: object, networks: AllowedNetworks) -> SplitResult:
     """Return the parts of an issuer's address, or raise ``RequestFailed`` unless it is an https or loopback URL."""
     try:
-        url = urlsplit(address if isinstance(address, str) and _URI_CHARACTERS.fullmatch(address) else "")
-        is_local = networks.allow_plain and url.scheme == "http" and url.hostname in LOOPBACK_HOSTS
-        is_allowed = (url.scheme == "https" or is_local) and bool(url.hostname) and url.username is None
+        url = urlsplit(given_url if isinstance(given_url, str) and _URI_CHARACTERS.fullmatch(given_url) else "")
+        is_local_http = networks.allow_plain and url.scheme == "http" and url.hostname in LOOPBACK_HOSTS
+        is_allowed = (url.scheme == "https" or is_local_http) and bool(url.hostname) and url.username is None
     except ValueError:
         is_allowed = False
     if not is_allowed:
@@ -110,6 +110,8 @@ def parse_json_object(body: bytes) -> dict[str, Any] | None:
 
 def parse_max_age(headers: list[tuple[str, str]]) -> float:
     """Return the seconds for which a response is fresh (RFC 9111 section 4.2.1), from ``MIN_AGE`` to ``MAX_AGE``."""
-    directives = ",".join(value for header_name, value in headers if header_name.lower() == "cache-control").lower()
+    directives = ",".join(
+        header_value for header_name, header_value in headers if header_name.lower() == "cache-control"
+    ).lower()
     max_age_match = _MAX_AGE_DIRECTIVE.search(directives)
     return min(max(float(max_age_match[1]) if max_age_match else 0.0, MIN_AGE), MAX_AGE)

@@ -142,16 +142,16 @@ class IssuerKeys:
 
     def find_keys(self, source: KeySource, kid: str | None, alg: str, *, organization_id: str) -> list[Any]:
         """Return an issuer's keys that may have made a token's signature, or raise :exc:`KeysUnavailable`."""
-        state = self._get_state(source, organization_id)
-        published_documents = self._get_usable_and_refresh(state, organization_id)
+        source_state = self._get_source_state(source, organization_id)
+        published_documents = self._get_usable_and_refresh(source_state, organization_id)
         keys = published_documents.keys.find_keys(kid, alg) if published_documents is not None else []
-        return keys or self._fetch_and_wait(state, organization_id).keys.find_keys(kid, alg)
+        return keys or self._fetch_and_wait(source_state, organization_id).keys.find_keys(kid, alg)
 
     def get_metadata(self, source: KeySource, *, organization_id: str) -> dict[str, Any]:
         """Return an issuer's metadata (OpenID Connect Discovery section 3), or raise :exc:`KeysUnavailable`."""
-        state = self._get_state(source, organization_id)
-        usable_documents = self._get_usable_and_refresh(state, organization_id)
-        published_documents = usable_documents or self._fetch_and_wait(state, organization_id)
+        source_state = self._get_source_state(source, organization_id)
+        usable_documents = self._get_usable_and_refresh(source_state, organization_id)
+        published_documents = usable_documents or self._fetch_and_wait(source_state, organization_id)
         metadata: dict[str, Any] = json.loads(published_documents.metadata)
         return metadata
 
@@ -165,15 +165,15 @@ class IssuerKeys:
                 self._proven[use] = self._unproven.pop(use)
                 forget_uses(self._proven, MAX_PROVEN, MAX_PROVEN_PER_ORGANIZATION)
 
-    def _get_state(self, source: KeySource, organization_id: str) -> SourceState:
-        use = Use(organization_id, source)
+    def _get_source_state(self, source: KeySource, organization_id: str) -> SourceState:
+        source_use = Use(organization_id, source)
         with self._lock:
-            state = self._proven.get(use) or self._unproven.get(use)
-            if state is None:
-                state = self._by_source.get(source) or SourceState(source)
-                self._by_source[source] = self._unproven[use] = state
+            source_state = self._proven.get(source_use) or self._unproven.get(source_use)
+            if source_state is None:
+                source_state = self._by_source.get(source) or SourceState(source)
+                self._by_source[source] = self._unproven[source_use] = source_state
                 forget_uses(self._unproven, MAX_UNPROVEN, MAX_UNPROVEN_PER_ORGANIZATION)
-            return state
+            return source_state
 
     def _get_usable_and_refresh(self, state: SourceState, organization_id: str) -> Published | None:
         """Return the fetched keys and metadata, or ``None`` if they are too old. If they are stale, start a fetch."""
@@ -215,11 +215,11 @@ class IssuerKeys:
                 and sum(fetching_id in slow_organization_ids for fetching_id in fetching_ids) >= MAX_FETCHES_OF_SLOW
             ):
                 return False
-            thread = threading.Thread(
+            fetch_thread = threading.Thread(
                 target=self._run_fetch, args=(state, organization_id), name="agentidp-issuer-keys", daemon=True
             )
-            thread.start()
-            state.fetch = _Fetch(thread, organization_id, now)
+            fetch_thread.start()
+            state.fetch = _Fetch(fetch_thread, organization_id, now)
             state.next_fetch = now + PAUSE_WITHOUT_KEYS
             self._fetches.append(state.fetch)
             return True
@@ -253,11 +253,11 @@ class IssuerKeys:
             state.failure = failure_reason
             if published_documents is not None:
                 state.published, state.fetched_at, state.fresh_until = published_documents, now, now + max_age
-            has_keys = state.get_usable(now) is not None
-            state.next_fetch = now + (PAUSE if has_keys else PAUSE_WITHOUT_KEYS)
+            has_usable_keys = state.get_usable(now) is not None
+            state.next_fetch = now + (PAUSE if has_usable_keys else PAUSE_WITHOUT_KEYS)
         if failure_reason is not None:
             log_fields: dict[str, Any] = {"issuer": state.source.issuer, "reason": failure_reason}
-            if has_keys:
+            if has_usable_keys:
                 log_fields["keys_age"] = round(now - state.fetched_at)
             logger.warning("keys of an issuer not fetched", extra={"fields": log_fields})
 
@@ -265,7 +265,7 @@ class IssuerKeys:
 def forget_uses(uses: dict[Use, SourceState], max_sources: int, max_per_organization: int) -> None:
     """Delete the oldest entries of the organization with the most entries, until no maximum is exceeded."""
     while True:
-        [(organization_id, use_count)] = Counter(use.organization_id for use in uses).most_common(1)
-        if len({use.source for use in uses}) <= max_sources and use_count <= max_per_organization:
+        [(organization_id, use_count)] = Counter(source_use.organization_id for source_use in uses).most_common(1)
+        if len({source_use.source for source_use in uses}) <= max_sources and use_count <= max_per_organization:
             return
-        del uses[next(use for use in uses if use.organization_id == organization_id)]
+        del uses[next(source_use for source_use in uses if source_use.organization_id == organization_id)]

@@ -270,7 +270,7 @@ class IssuerTokens:
             return NO_RULE
         if not rule.is_met_by(token.prepared_claims):
             return WRONG_AUDIENCE if rule.is_met_by(token.prepared_claims, ignores_audience=True) else NO_MATCH
-        refusal = UNKNOWN_KEY
+        key_refusal = UNKNOWN_KEY
         for key in self.find_keys(rule, token, organization_id):
             is_signature_valid = token.is_signed_by(key)
             if is_signature_valid:
@@ -278,8 +278,8 @@ class IssuerTokens:
                 if time_refusal is None and rule.inline_keys is None:
                     self.keys.mark_proven(rule.key_source, organization_id=organization_id)
                 return time_refusal
-            refusal = TOO_MANY_RULES if is_signature_valid is None else WRONG_SIGNATURE
-        return refusal
+            key_refusal = TOO_MANY_RULES if is_signature_valid is None else WRONG_SIGNATURE
+        return key_refusal
 
     def find_keys(self, rule: Rule, token: IssuerToken, organization_id: str) -> list[Any]:
         """Return the keys of a rule's issuer that may have signed a token, or raise ``KeysUnavailable``."""
@@ -292,9 +292,9 @@ class IssuerTokens:
 def _report_missing_keys(organization_id: str, error: KeysUnavailable, agent_id: UUID) -> OAuthError:
     """Log that a token cannot be judged, and return the error for its sender. *agent_id* is the rule's agent."""
     agent_label = str(agent_id) if agent_id.int != 0 else None
-    context = current_context()
+    request_context = current_context()
     # The log line of the whole request also shows these two ids.
-    context.organization_id, context.agent_id = organization_id, agent_label
+    request_context.organization_id, request_context.agent_id = organization_id, agent_label
     log_fields = {"organization": organization_id, "agent": agent_label, "issuer": error.issuer, "reason": str(error)}
     logger.warning("token not judged", extra={"fields": log_fields})
     return OAuthError(

@@ -48,7 +48,8 @@ class Comparison(NamedTuple):
     def texts(self) -> tuple[str, str]:
         """The expected and the actual value for people, in JSON if they differ but look equal, such as 7 and "7"."""
         expected_text, actual_text = (
-            value if isinstance(value, str) else json.dumps(value) for value in (self.expected, self.actual)
+            compared_value if isinstance(compared_value, str) else json.dumps(compared_value)
+            for compared_value in (self.expected, self.actual)
         )
         if expected_text == actual_text and not self.is_met:
             return json.dumps(self.expected), json.dumps(self.actual)
@@ -72,9 +73,9 @@ class TokenClaims:
     def has_claim_value(self, name: str, expected: Any) -> bool:
         """Return whether a claim is or contains an expected value, or matches an expected pattern."""
         if name not in self._values:
-            scalars = [value for value in as_list(read_claim(self.claims, name)) if type(value) in (str, int, bool)]
-            claim_strings = sorted(value for value in scalars if type(value) is str)
-            self._values[name] = {(type(value), value) for value in scalars}, claim_strings
+            scalars = [scalar for scalar in as_list(read_claim(self.claims, name)) if type(scalar) in (str, int, bool)]
+            sorted_strings = sorted(scalar for scalar in scalars if type(scalar) is str)
+            self._values[name] = {(type(scalar), scalar) for scalar in scalars}, sorted_strings
         typed_values, sorted_strings = self._values[name]
         for expected_value in as_list(expected):
             if not is_pattern(expected_value):
@@ -157,14 +158,14 @@ class Rule:
         """Compare the rule's members with a token's claims: issuer, audience, subject and claims, in this order."""
         claim_values = claims.claims
         has_issuer = self.issuer in claims.issuers
-        issuer = self.issuer if has_issuer else claim_values.get("iss", _MISSING)
+        actual_issuer = self.issuer if has_issuer else claim_values.get("iss", _MISSING)
         comparisons = [
-            _compare("issuer", self.issuer, issuer, has_issuer),
+            _compare("issuer", self.issuer, actual_issuer, has_issuer),
             _compare("audience", self.audience, claim_values.get("aud", _MISSING), claims.audience == self.audience),
         ]
         if self.subject is not None:
-            subject = claim_values.get("sub", _MISSING)
-            comparisons.append(_compare("subject", self.subject, subject, self._has_subject(claims)))
+            actual_subject = claim_values.get("sub", _MISSING)
+            comparisons.append(_compare("subject", self.subject, actual_subject, self._has_subject(claims)))
         for claim_name, expected_value in self.claims.items():
             has_expected_value = claims.has_claim_value(claim_name, expected_value)
             actual_value = read_claim(claim_values, claim_name)

@@ -225,8 +225,8 @@ def _check_url(member: str, url: object, allows_loopback: bool, *, may_have_quer
     checked_url = _check_string(member, url, MAX_URL)
     try:
         url_parts = urlsplit(checked_url)
-        is_local = url_parts.scheme == "http" and url_parts.hostname in LOOPBACK_HOSTS and allows_loopback
-        is_allowed = (url_parts.scheme == "https" or is_local) and bool(url_parts.hostname) and url_parts.port != 0
+        is_local_http = url_parts.scheme == "http" and url_parts.hostname in LOOPBACK_HOSTS and allows_loopback
+        is_allowed = (url_parts.scheme == "https" or is_local_http) and bool(url_parts.hostname) and url_parts.port != 0
     except ValueError:
         is_allowed = False
     if (
@@ -338,11 +338,15 @@ def _check_subject_of_platform(issuer: str, subject: str) -> None:
 
 def _require_named_owner(issuer: str, subject: str | None, claims: Mapping[str, Any]) -> None:
     owner_claims = {
-        name for name, value_or_values in claims.items() if not any(map(_names_nobody, as_list(value_or_values)))
+        claim_name
+        for claim_name, value_or_values in claims.items()
+        if not any(map(_names_nobody, as_list(value_or_values)))
     }
     if issuer in CUSTOMER_CLAIMS:
         # The claims must have the customer's id, because another customer could take over a name and thus the agents.
-        customer_claims = [name for name in CUSTOMER_CLAIMS[issuer] if name.endswith("_id")] or CUSTOMER_CLAIMS[issuer]
+        customer_claims = [
+            claim_name for claim_name in CUSTOMER_CLAIMS[issuer] if claim_name.endswith("_id")
+        ] or CUSTOMER_CLAIMS[issuer]
         if owner_claims.isdisjoint(customer_claims):
             raise RuleRefused(
                 "claims",
