@@ -42,10 +42,10 @@ class Proof:
 
     def build_consumption_call(self) -> Call:
         """Return the call that records the use of the proof. Running the call again raises ``UniqueViolation``."""
-        digest = hashlib.sha256(json.dumps(["dpop", self.jkt, self.jti]).encode()).digest()
+        proof_digest = hashlib.sha256(json.dumps(["dpop", self.jkt, self.jti]).encode()).digest()
         # The digest is kept for twice LEEWAY longer, because the clocks of two servers may differ by this time.
-        expires_at = datetime.fromtimestamp(self.issued_at, UTC) + timedelta(seconds=MAX_AGE + 2 * LEEWAY)
-        return Call("oauth/use_identifier", {"digest": digest, "expires_at": expires_at})
+        digest_expires_at = datetime.fromtimestamp(self.issued_at, UTC) + timedelta(seconds=MAX_AGE + 2 * LEEWAY)
+        return Call("oauth/use_identifier", {"digest": proof_digest, "expires_at": digest_expires_at})
 
 
 def verify_proof(

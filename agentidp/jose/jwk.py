@@ -138,10 +138,10 @@ def _check_rsa_key(public_key: RSAPublicKey) -> None:
 
 def check_public_jwks(jwks: object) -> list[dict[str, Any]]:
     """Check a JWK Set, and return the result of :func:`check_public_jwk` for each of its keys."""
-    keys = jwks.get("keys") if isinstance(jwks, dict) else None
-    if not isinstance(keys, list) or not 1 <= len(keys) <= MAX_KEYS:
+    unchecked_keys = jwks.get("keys") if isinstance(jwks, dict) else None
+    if not isinstance(unchecked_keys, list) or not 1 <= len(unchecked_keys) <= MAX_KEYS:
         raise ValueError(f"must be a JWK Set with 1 to {MAX_KEYS} keys")
-    checked_keys = [check_public_jwk(jwk) for jwk in keys]
+    checked_keys = [check_public_jwk(jwk) for jwk in unchecked_keys]
     kids = [checked_key["kid"] for checked_key in checked_keys if "kid" in checked_key]
     if len(set(kids)) != len(kids):
         raise ValueError("must not use a kid twice")

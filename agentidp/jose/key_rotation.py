@@ -62,7 +62,7 @@ def revoke_key(settings: Settings, kid: str, *, at: datetime) -> str | None:
         if key_row.revoked_at is not None:
             return None
         # Keys that cannot be decrypted are left out, because servers ignore them when they choose the signing key.
-        usable_rows = select_unrevoked(_select_usable(KeySealer(settings), key_rows))
+        usable_rows = select_unrevoked(_select_usable_rows(KeySealer(settings), key_rows))
         transaction.fetch("signing_keys/revoke_key", kid=kid)
         audit.record(transaction, "signing_key.revoked", kid)
         if usable_rows and find_signing_row(usable_rows, at) is not key_row:
@@ -107,7 +107,7 @@ def describe_keys(settings: Settings, *, at: datetime) -> list[dict[str, Any]]:
 
 def describe_key_rows(settings: Settings, rows: Rows, *, at: datetime) -> list[dict[str, Any]]:
     """Return the signing keys in *rows*, in the format of :func:`describe_keys`."""
-    usable_rows = _select_usable(KeySealer(settings), rows)
+    usable_rows = _select_usable_rows(KeySealer(settings), rows)
     has_signing_key = bool(select_unrevoked(usable_rows))
     signing_row = find_signing_row(usable_rows, at) if has_signing_key else None
     published_rows = select_published(usable_rows, at) if has_signing_key else []
@@ -158,7 +158,7 @@ def _add_key(transaction: Transaction, settings: Settings, *, signs_from: dateti
     return key.kid
 
 
-def _select_usable(sealer: KeySealer, rows: Rows) -> Rows:
+def _select_usable_rows(sealer: KeySealer, rows: Rows) -> Rows:
     """Return the rows of revoked keys, and of keys that *sealer* can decrypt. Servers ignore all other keys."""
     usable_rows = []
     for key_row in rows:

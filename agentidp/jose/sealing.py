@@ -94,11 +94,11 @@ def reseal_secrets(
                     "delete it, and create it again"
                 ) from None
             if resealed_secret is not None:
-                parameters = {"organization_id": secret_row.organization_id, id_name: row_id}
-                parameters |= {"previous": sealed_secret, "sealed": resealed_secret}
+                store_parameters = {"organization_id": secret_row.organization_id, id_name: row_id}
+                store_parameters |= {"previous": sealed_secret, "sealed": resealed_secret}
                 # The statement skips a secret that was changed after it was read, because a server encrypts a changed
                 # secret under the current instance secret.
-                changed_count += len(run_statement(connection, store_statement, **parameters))
+                changed_count += len(run_statement(connection, store_statement, **store_parameters))
     return changed_count, len(secret_rows)
 
 
