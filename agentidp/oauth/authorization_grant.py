@@ -95,11 +95,11 @@ def count_token_by_grant(
     if counted_token is None:
         return None
     grant_row = counted_token.row
-    person = grant_row.issuer, token.decrypt(bytes(grant_row.subject_encrypted))
+    subject_id = grant_row.issuer, token.decrypt(bytes(grant_row.subject_encrypted))
     return replace(
         counted_token,
         resource=grant_row.resource,
-        delegation=Delegation((client.agent_id,), (), None, person, grant_row.delegation_rule_id, token.grant_id),
+        delegation=Delegation((client.agent_id,), (), None, subject_id, grant_row.delegation_rule_id, token.grant_id),
         ends_at=int(grant_row.ends_at.timestamp()),
         members={"refresh_token": next_token.text},
     )
@@ -111,7 +111,7 @@ def _build_redemption_call(
     form, proof = token_request.form, token_request.proof
     redirect_uri = form.get("redirect_uri")
     code_verifier = form.get("code_verifier") if form["grant_type"] == AUTHORIZATION_CODE else None
-    parameters: dict[str, Any] = {
+    redemption_parameters: dict[str, Any] = {
         "scope": [scope for scope in token_request.scope or [] if scope != OFFLINE_ACCESS] or None,
         # The form lacks a resource only if the client sent none. token_request.resource is also None for our own API.
         "resource": form.get("resource"),
@@ -123,7 +123,7 @@ def _build_redemption_call(
         "redirect_uri": redirect_uri if redirect_uri is None or is_redirect_uri(redirect_uri) else "",
     }
     issuance_parameters = issuance.build_request_call(token_request, client).parameters
-    return RedemptionCall("grants/redeem_grant", issuance_parameters | parameters)
+    return RedemptionCall("grants/redeem_grant", issuance_parameters | redemption_parameters)
 
 
 def _reject_token(database: OrganizationDatabase, token: grants.GrantToken, client: Client, reason: str) -> OAuthError:

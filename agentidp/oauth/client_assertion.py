@@ -67,7 +67,7 @@ def verify_assertion(services: Services, unverified_jwt: UnverifiedJwt, client: 
             if remembered_key is None or jwk_json != remembered_key[0]:
                 yield jwk_json, jwt.PyJWK.from_dict(jwk).key
 
-    refusal: str | None = "unknown key"
+    assertion_refusal: str | None = "unknown key"
     # If the remembered key fails, the other keys are tried too, so that a failure always takes the same time.
     keys_to_try = itertools.chain([] if remembered_key is None else [remembered_key], read_keys())
     for jwk_json, public_key in itertools.islice(keys_to_try, max_keys):
@@ -78,11 +78,11 @@ def verify_assertion(services: Services, unverified_jwt: UnverifiedJwt, client: 
             services.client_keys[client.agent_id, algorithm, kid] = jwk_json, public_key
             return _add_verified_key(client, jwk_json, unverified_jwt.claims)
         # A reason of a key that signed the assertion is more useful, so WRONG_SIGNATURE does not replace it.
-        if key_refusal != WRONG_SIGNATURE or refusal == "unknown key":
-            refusal = key_refusal
-    if refusal == "unknown key":
+        if key_refusal != WRONG_SIGNATURE or assertion_refusal == "unknown key":
+            assertion_refusal = key_refusal
+    if assertion_refusal == "unknown key":
         _find_assertion_refusal(services, unverified_jwt, NOBODYS_KEYS[algorithm], at)
-    return replace(client, refusal=refusal)
+    return replace(client, refusal=assertion_refusal)
 
 
 def _add_verified_key(client: Client, jwk_json: str, claims: dict[str, Any]) -> Client:

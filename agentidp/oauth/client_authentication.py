@@ -83,14 +83,14 @@ def identify_client(request: Request, form: dict[str, str], at: datetime) -> Cli
     :raises OAuthError: ``invalid_request`` for two mechanisms at once or an incomplete mechanism, ``invalid_client``
         for a missing or unsupported mechanism.
     """
-    header = request.environ.get("HTTP_AUTHORIZATION")
-    mechanisms = (header is not None, "client_secret" in form, "client_assertion" in form)
+    authorization_header = request.environ.get("HTTP_AUTHORIZATION")
+    mechanisms = (authorization_header is not None, "client_secret" in form, "client_assertion" in form)
     if sum(mechanisms) > 1:
         raise OAuthError("invalid_request", "the client uses more than one authentication mechanism")
     if "client_assertion" in form or "client_assertion_type" in form:
         return _verify_assertion(form, at)
-    if header is not None:
-        client_id, client_secret = _parse_basic(header)
+    if authorization_header is not None:
+        client_id, client_secret = _parse_basic_header(authorization_header)
         if form.get("client_id", client_id) != client_id:
             raise OAuthError("invalid_request", "client_id differs from the Authorization header")
     elif "client_secret" in form:
@@ -121,7 +121,7 @@ def identify_client_by_assertion(request: Request, form: dict[str, str], at: dat
     return _verify_federated_token(form["assertion"], form.get("client_id"), at)
 
 
-def _parse_basic(header: str) -> tuple[str, str]:
+def _parse_basic_header(header: str) -> tuple[str, str]:
     scheme, _, encoded_pair = header.partition(" ")
     if scheme.lower() != "basic":
         raise invalid_client("the scheme of the Authorization header must be Basic")
@@ -136,7 +136,7 @@ def _parse_basic(header: str) -> tuple[str, str]:
         # Clients form-encode both values (RFC 6749 section 2.3.1). Without % and +, there is nothing to decode.
         if b"%" in decoded_pair or b"+" in decoded_pair:
             client_id, client_secret = (
-                unquote_to_bytes(value.replace(b"+", b" ")) for value in (client_id, client_secret)
+                unquote_to_bytes(encoded_value.replace(b"+", b" ")) for encoded_value in (client_id, client_secret)
             )
         return client_id.decode(), client_secret.decode()
     except (binascii.Error, UnicodeError, ValueError):
@@ -212,16 +212,16 @@ def authenticate(
         authentication failed, or raises ``UniqueViolation`` if the assertion was used before.
     """
     try:
-        result = run_client_statement(client)
-        if result is None and client.verify_again is not None:
+        statement_result = run_client_statement(client)
+        if statement_result is None and client.verify_again is not None:
             accepted_client = client.verify_again()
             if accepted_client.key_or_rule not in (None, client.key_or_rule):
-                client, result = accepted_client, run_client_statement(accepted_client)
+                client, statement_result = accepted_client, run_client_statement(accepted_client)
     except psycopg.errors.UniqueViolation:
         refuse_client(request, replace(client, refusal=client_assertion.USED_BEFORE), at)
-    if result is None:
+    if statement_result is None:
         refuse_client(request, client, at)
-    return client, result
+    return client, statement_result
 
 
 def refuse_client(request: Request, client: Client, at: datetime) -> NoReturn:
@@ -234,8 +234,8 @@ def refuse_client(request: Request, client: Client, at: datetime) -> NoReturn:
     # reveal which clients exist. If the organization was deleted, the failure is counted for no organization.
     if client.is_remembered and app_services.directory.read_organization(client.agent_id) is None:
         client = replace(client, organization_id=UNKNOWN_ORGANIZATION, agent_id=UNKNOWN_AGENT)
-    address = request.remote_addr or ""
-    throttle_cell = throttle.compute_throttle_cell(app_services.settings.instance_secret, client.client_id, address)
+    ip_address = request.remote_addr or ""
+    throttle_cell = throttle.compute_throttle_cell(app_services.settings.instance_secret, client.client_id, ip_address)
     reason, retry_after = throttle.record_failure(app_services.database, throttle_cell, _build_rejection(client), at)
     if retry_after is not None:
         raise OAuthError(

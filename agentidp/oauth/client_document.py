@@ -51,8 +51,8 @@ def read_redirect_uris(client_uri: str, document: dict[str, Any]) -> list[str]:
         raise DocumentRefused("it is the document of another app")
     if not isinstance(document.get("client_name"), str):
         raise DocumentRefused("it must have a client_name")
-    has_secret = not document.keys().isdisjoint(("client_secret", "client_secret_expires_at"))
-    if has_secret or document.get("token_endpoint_auth_method", "none") != "none":
+    has_client_secret = not document.keys().isdisjoint(("client_secret", "client_secret_expires_at"))
+    if has_client_secret or document.get("token_endpoint_auth_method", "none") != "none":
         raise DocumentRefused("its token_endpoint_auth_method must be none, and it must have no client_secret")
     listed_uris = document.get("redirect_uris")
     string_uris = [uri for uri in listed_uris if isinstance(uri, str)] if isinstance(listed_uris, list) else []

@@ -63,16 +63,16 @@ def verify_for_client(services: Services, token: IssuerToken, client: Client, at
     )
 
 
-def find_client(services: Services, token: IssuerToken, organization_id: str, rows: Rows, at: datetime) -> Client:
+def find_client(services: Services, token: IssuerToken, organization_id: str, rule_rows: Rows, at: datetime) -> Client:
     """Return the client whose rule trusts a token that was sent without ``client_id``.
 
-    :param rows: the result of ``sql/oauth/trusting_rules.sql`` for the organization in the token's audience.
+    :param rule_rows: the result of ``sql/oauth/trusting_rules.sql`` for the organization in the token's audience.
     :returns: the client with the rule that accepts the token. If no rule does, the client of the only agent whose
         rules match the token's claims (or, if none match, name the token's subject), with the reason as its
         ``refusal``. Otherwise, an unknown client.
     """
     unknown_client = Client(UNKNOWN_ORGANIZATION, UNKNOWN_AGENT, is_federated=True)
-    candidates = _build_candidates(services, organization_id, rows)
+    candidates = _build_candidates(services, organization_id, rule_rows)
     if any(candidate.rule is None for candidate in candidates):
         return replace(unknown_client, refusal=TOO_MANY_RULES)
     client = replace(unknown_client, organization_id=organization_id)
@@ -93,19 +93,19 @@ def find_client(services: Services, token: IssuerToken, organization_id: str, ro
         return replace(client, agent_id=accepting_candidate.agent_id, key_or_rule=accepting_candidate.rule_json)
     # If no rule matches the claims, the failure belongs to the agent whose rule names the token's subject or a pattern
     # for it. Rules for all subjects are left out.
-    agent_ids = matching_agent_ids or {
+    possible_agent_ids = matching_agent_ids or {
         candidate.agent_id for candidate in candidates if candidate.rule and candidate.rule.subject is not None
     }
-    if len(agent_ids) != 1:
+    if len(possible_agent_ids) != 1:
         return unknown_client
-    [agent_id] = agent_ids
+    [agent_id] = possible_agent_ids
     return replace(client, agent_id=agent_id, refusal=verdict.find_most_specific_refusal(agent_id))
 
 
-def _build_candidates(services: Services, organization_id: str, rows: Rows) -> list[Candidate]:
+def _build_candidates(services: Services, organization_id: str, rule_rows: Rows) -> list[Candidate]:
     """Return the rules of trust in rows with the columns ``agent_id``, ``trust`` (text) and ``is_in_force``."""
     parse_rule = services.issuer_tokens.parse_rule
     return [
         Candidate(row.trust and parse_rule(organization_id, row.trust), row.agent_id, is_in_force=row.is_in_force)
-        for row in rows
+        for row in rule_rows
     ]

@@ -44,7 +44,7 @@ def build_provisioning_rules_call(token: IssuerToken) -> Call:
 
 
 def match_provisioning_rule(
-    services: Services, token: IssuerToken, unknown_client: Client, organization_id: str, rows: Rows, at: datetime
+    services: Services, token: IssuerToken, unknown_client: Client, organization_id: str, rule_rows: Rows, at: datetime
 ) -> Client:
     """Return the client for a token that no agent trusts, by the provisioning rule that accepts the token.
 
@@ -53,7 +53,9 @@ def match_provisioning_rule(
     """
     client = replace(unknown_client, organization_id=organization_id, agent_id=UNKNOWN_AGENT, refusal=NO_AGENT_YET)
     parse_rule = services.issuer_tokens.parse_rule
-    candidates = [Candidate(row.trust and parse_rule(organization_id, row.trust), UNKNOWN_AGENT, row) for row in rows]
+    candidates = [
+        Candidate(row.trust and parse_rule(organization_id, row.trust), UNKNOWN_AGENT, row) for row in rule_rows
+    ]
     verdict = services.issuer_tokens.verify_token(token, candidates, at, organization_id=organization_id)
     if not verdict.accepting or not isinstance(token.claims.get("sub"), str):
         return unknown_client

@@ -128,16 +128,16 @@ def add_grant(transaction: Transaction, permission: Permission) -> GrantToken:
         # NotFound means that another request has ended the earlier grant meanwhile.
         with contextlib.suppress(NotFound):
             end_grant(transaction, earlier_grant.grant_id)
-    columns = permission._asdict()
+    grant_columns = permission._asdict()
     grant_rows = transaction.fetch(
         "grants/add_grant",
         grant_id=authorization_code.grant_id,
         subject=person_subject,
-        subject_encrypted=authorization_code.encrypt(columns.pop("person")),
+        subject_encrypted=authorization_code.encrypt(grant_columns.pop("person")),
         token_digest=authorization_code.digest,
         expires_at=transaction.at + CODE_LIFETIME,
         max_grants=MAX_GRANTS,
-        **columns,
+        **grant_columns,
     )
     if not grant_rows:
         raise RateLimited(

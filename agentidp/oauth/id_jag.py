@@ -69,8 +69,8 @@ def count_token_by_id_jag(
         if refusal := find_id_jag_refusal(id_jag.claims, client, token_request.proof):
             raise SubjectRefused(refusal)
         id_jag_use = build_consumption_call(id_jag.claims), SubjectRefused(Reason.USED)
-        max_scopes = id_jag.claims["scope"].split() if "scope" in id_jag.claims else None
-        return replace(subject, max_scopes=max_scopes, use=id_jag_use)
+        id_jag_scopes = id_jag.claims["scope"].split() if "scope" in id_jag.claims else None
+        return replace(subject, max_scopes=id_jag_scopes, use=id_jag_use)
 
     refusal_error = client_authentication.invalid_grant()
     return token_exchange.count_token_for_subject(token_request, database, client, read_subject, refusal_error)

@@ -183,14 +183,14 @@ def inspect_token(request: Request, unverified_token: str, client: Client, at: d
             "digest": client.assertion_digest,
             "expires_at": client.digest_expires_at,
         }
-        call = Call("oauth/introspect_token", credential_parameters | token_parameters)
+        introspection_call = Call("oauth/introspect_token", credential_parameters | token_parameters)
         # The statement records the use of an assertion. A crash must not lose this record.
-        [client_rows] = database.run(call, durable=client.assertion_digest is not None)
+        [client_rows] = database.run(introspection_call, durable=client.assertion_digest is not None)
         return client_rows[0] if client_rows else None
 
     client, client_row = client_authentication.authenticate(request, client, at, authenticate_and_inspect)
-    context = current_context()
-    context.organization_id, context.agent_id = client.organization_id, client.agent_id
+    request_context = current_context()
+    request_context.organization_id, request_context.agent_id = client.organization_id, client.agent_id
     return TokenInspection(client, frozenset(client_row.scopes), token, client_row.is_active)
 
 

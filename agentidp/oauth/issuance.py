@@ -174,23 +174,23 @@ def record_issuance(
         ``invalid_scope`` names the missing scopes.
     """
     if proof is None and subject_use is None:
-        [rows] = database.run(call, durable=True)
+        [token_rows] = database.run(call, durable=True)
     else:
         with database.transaction() as transaction:
-            rows = transaction.run(call)
+            token_rows = transaction.run(call)
             # A client assertion is used up even if the request is refused, because it has authenticated the client. The
             # subject's token and the proof do not authenticate the client, so a refused request leaves them unused.
-            if rows and rows[0].scope is not None:
+            if token_rows and token_rows[0].scope is not None:
                 if subject_use is not None:
                     _consume(transaction, *subject_use)
                 if proof is not None:
                     reuse_error = OAuthError("invalid_dpop_proof", "the DPoP proof was used before")
                     _consume(transaction, proof.build_consumption_call(), reuse_error)
     try:
-        return check_issuance(client, call, rows, at=database.at)
+        return check_issuance(client, call, token_rows, at=database.at)
     except OAuthError as error:
         if error.error == "invalid_scope":
-            scope_parameters = call.find_scope_parameters(rows[0])
+            scope_parameters = call.find_scope_parameters(token_rows[0])
             error.description = explain_missing_scopes(database, scope_parameters, has_subject=call.has_subject)
         raise
 
@@ -202,16 +202,16 @@ def _consume(transaction: Transaction, use: Call, error: Exception) -> None:
         raise error from None
 
 
-def check_issuance(client: Client, call: IssuanceCall, rows: Rows, *, at: datetime) -> CountedToken | None:
+def check_issuance(client: Client, call: IssuanceCall, token_rows: Rows, *, at: datetime) -> CountedToken | None:
     """Return the token that a call has counted, or ``None`` if authentication failed. Count and log an exhausted quota.
 
-    :param rows: the result of the call.
+    :param token_rows: the result of the call.
     :raises SubjectRefused: the client is authentic, but may not act for the subject of an exchange.
     :raises OAuthError: the client is authentic, but may not have the token, or a quota refuses it.
     """
-    if not rows:
+    if not token_rows:
         return None
-    [token_row] = rows
+    [token_row] = token_rows
     if call.has_subject and token_row.refusal is not None:
         raise SubjectRefused(token_row.refusal)
     if not token_row.is_target_known:
@@ -242,9 +242,9 @@ def _report_exhausted_quota(client: Client, token_row: Any, at: datetime) -> Non
     QUOTAS_EXHAUSTED.labels(holder, window, quota_result).inc()
     if has_request_context():
         # The log line of the request shows the ids and the quota. A command has neither a request nor this log line.
-        context = current_context()
-        context.organization_id, context.agent_id = client.organization_id, client.agent_id
-        context.quota = f"{token_row.exhausted} {quota_result}"
+        request_context = current_context()
+        request_context.organization_id, request_context.agent_id = client.organization_id, client.agent_id
+        request_context.quota = f"{token_row.exhausted} {quota_result}"
     if token_row.scope is None:
         raise quota_windows.build_quota_error(quota_windows.read_quotas(token_row.quotas), holder, window, at)
 

@@ -93,14 +93,14 @@ OPENID_MEMBERS = SERVER_MEMBERS | {
 
 
 def _build_server_schema(name: str, members: dict[str, str | Sequence[str] | bool]) -> type[ma.Schema]:
-    fields: dict[str, ma.fields.Field[Any]] = {}
+    schema_fields: dict[str, ma.fields.Field[Any]] = {}
     for member_name, value in members.items():
         if isinstance(value, bool):
-            fields[member_name] = ma.fields.Boolean(required=True, validate=ma.validate.Equal(value))
+            schema_fields[member_name] = ma.fields.Boolean(required=True, validate=ma.validate.Equal(value))
         else:
-            fields[member_name] = ma.fields.Url(required=True) if isinstance(value, str) else _list_of(value)
-    fields["protected_resources"] = ma.fields.List(ma.fields.Url(), required=True)  # RFC 9728 section 4
-    return ma.Schema.from_dict(fields, name=name)
+            schema_fields[member_name] = ma.fields.Url(required=True) if isinstance(value, str) else _list_of(value)
+    schema_fields["protected_resources"] = ma.fields.List(ma.fields.Url(), required=True)  # RFC 9728 section 4
+    return ma.Schema.from_dict(schema_fields, name=name)
 
 
 AuthorizationServerSchema = _build_server_schema("AuthorizationServerSchema", SERVER_MEMBERS)
@@ -149,7 +149,10 @@ def openid_configuration() -> Response:
 
 def _respond_with_server_metadata(members: dict[str, str | Sequence[str] | bool]) -> Response:
     settings = services().settings
-    metadata = {name: settings.issuer + value if isinstance(value, str) else value for name, value in members.items()}
+    metadata = {
+        member_name: settings.issuer + member_value if isinstance(member_value, str) else member_value
+        for member_name, member_value in members.items()
+    }
     return json_response(metadata | {"protected_resources": [settings.resource]}, headers=CACHED)
 
 
@@ -159,7 +162,7 @@ def _respond_with_server_metadata(members: dict[str, str | Sequence[str] | bool]
 @blueprint.response(200, ProtectedResourceSchema)
 def protected_resource() -> Response:
     """The metadata of our own API, for clients without a token (RFC 9728)."""
-    return _respond_with_metadata(SCOPES)
+    return _respond_with_resource_metadata(SCOPES)
 
 
 @blueprint.route("/.well-known/oauth-protected-resource/api/v1/mcp")
@@ -169,10 +172,10 @@ def protected_resource() -> Response:
 def protected_mcp() -> Response:
     """The metadata of our own API for MCP clients, with the default scopes only, because clients request all listed
     scopes."""
-    return _respond_with_metadata(DEFAULT_SCOPES)
+    return _respond_with_resource_metadata(DEFAULT_SCOPES)
 
 
-def _respond_with_metadata(scopes: Iterable[str]) -> Response:
+def _respond_with_resource_metadata(scopes: Iterable[str]) -> Response:
     settings = services().settings
     metadata = {
         "resource": settings.resource,

@@ -19,14 +19,14 @@ _MAX_NAMED = 5
 
 def explain_missing_scopes(database: OrganizationDatabase, parameters: Mapping[str, Any], *, has_subject: bool) -> str:
     """Return the description of ``invalid_scope``: the party that lacks each scope, and what the client can change."""
-    missing_scopes = find_missing_scopes(database, parameters)
-    scopes = {*itertools.chain(*missing_scopes.values())}
-    sentences = [describe_missing_scopes(missing_scopes)]
-    if _OWN_API in missing_scopes:
+    missing_by_party = find_missing_scopes(database, parameters)
+    all_missing_scopes = {*itertools.chain(*missing_by_party.values())}
+    sentences = [describe_missing_scopes(missing_by_party)]
+    if _OWN_API in missing_by_party:
         sentences.append("for a scope of a resource server, send the parameter resource as well")
-    elif not has_subject and parameters["resource"] and not scopes.isdisjoint(SCOPES):
+    elif not has_subject and parameters["resource"] and not all_missing_scopes.isdisjoint(SCOPES):
         sentences.append("for a scope of this API, leave out the parameter resource")
-    if any("," in scope for scope in scopes):
+    if any("," in scope for scope in all_missing_scopes):
         sentences.append("scopes are separated by blanks")
     return "; ".join(sentences)
 
@@ -49,25 +49,27 @@ def find_missing_scopes(database: OrganizationDatabase, parameters: Mapping[str,
     requested_scopes = (
         parameters["scope"] or scopes_by_party.get("the grant") or scopes_by_party.get("the resource server", ())
     )
-    missing_scopes: dict[str, list[str]] = {}
+    missing_by_party: dict[str, list[str]] = {}
     for scope in requested_scopes:
         party = next((party for party in _PARTIES if scope not in scopes_by_party.get(party, requested_scopes)), None)
         if party is not None:
-            missing_scopes.setdefault(party, []).append(scope)
-    return missing_scopes or _find_scopes_missing_in_ancestors(database, requested_scopes, parameters)
+            missing_by_party.setdefault(party, []).append(scope)
+    return missing_by_party or _find_scopes_missing_in_ancestors(database, requested_scopes, parameters)
 
 
 def _find_scopes_missing_in_ancestors(
-    database: OrganizationDatabase, scopes: Collection[str], parameters: Mapping[str, Any]
+    database: OrganizationDatabase, requested_scopes: Collection[str], parameters: Mapping[str, Any]
 ) -> dict[str, list[str]]:
     """Return ``{"an exchanged token": missing_scopes}``, or ``{}`` if no exchanged token lacks a scope."""
     ancestors = parameters.get("ancestors", "[]")
     if ancestors == "[]":
         return {}
     resource = parameters["resource"]
-    [limit_row] = database.fetch("oauth/delegated_scopes", resource=resource, scopes=[*scopes], ancestors=ancestors)
-    delegated_scopes = scopes if limit_row.scopes is None else limit_row.scopes
-    missing_scopes = [scope for scope in scopes if scope not in delegated_scopes]
+    [limit_row] = database.fetch(
+        "oauth/delegated_scopes", resource=resource, scopes=[*requested_scopes], ancestors=ancestors
+    )
+    delegated_scopes = requested_scopes if limit_row.scopes is None else limit_row.scopes
+    missing_scopes = [scope for scope in requested_scopes if scope not in delegated_scopes]
     return {"an exchanged token": missing_scopes} if missing_scopes else {}
 
 

@@ -58,9 +58,9 @@ def predict_exhaustion(used: int, limit: int, start: datetime, end: datetime, at
 def read_quotas(quotas_column: str | None) -> list[Quota]:
     """Return the quotas in the column ``quotas`` of ``sql/oauth/issue_access_token.sql``; null means no quotas."""
     # A holder has seven fields: its name, a limit per window (negative if not enforced), and tokens left per window.
-    fields, fields_per_holder, quotas = (quotas_column or "").split(), 1 + 2 * len(WINDOWS), []
-    for first_index in range(0, len(fields), fields_per_holder):
-        holder, *window_fields = fields[first_index : first_index + fields_per_holder]
+    quota_fields, fields_per_holder, quotas = (quotas_column or "").split(), 1 + 2 * len(WINDOWS), []
+    for first_field_index in range(0, len(quota_fields), fields_per_holder):
+        holder, *window_fields = quota_fields[first_field_index : first_field_index + fields_per_holder]
         for window, limit_text, tokens_left in zip(WINDOWS, window_fields[:3], window_fields[3:], strict=True):
             if limit_text != "-":
                 limit = int(limit_text)

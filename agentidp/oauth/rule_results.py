@@ -107,11 +107,11 @@ def compare_token(
     if _measure_nesting_depth(token.claims) > MAX_DEPTH:
         raise ConfigurationError(f"the claims of this token are nested more than {MAX_DEPTH} times")
     comparer = _Comparer(services, database, token, at, is_id_jag=id_jag_token is not None)
-    results = [] if id_jag_token else comparer.compare_with_rules_of_trust(agent_id)
+    rule_results = [] if id_jag_token else comparer.compare_with_rules_of_trust(agent_id)
     if agent_id is None and not id_jag_token:
-        results += comparer.compare_with_provisioning_rules()
-    results += comparer.compare_with_delegation_rules(agent_id)
-    return sorted(results, key=lambda result: (not result.is_accepted, -result.met_count))
+        rule_results += comparer.compare_with_provisioning_rules()
+    rule_results += comparer.compare_with_delegation_rules(agent_id)
+    return sorted(rule_results, key=lambda result: (not result.is_accepted, -result.met_count))
 
 
 def _compare_own_token(
@@ -136,7 +136,7 @@ def _compare_own_token(
         Comparison("audience", own_audiences, token.audience, token.audience in own_audiences),
         Comparison("token and its agents", "in force", chain_row.refusal or "in force", chain_row.refusal is None),
     ]
-    results = [
+    exchange_results = [
         RuleResult(
             f"the exchange for {server.resource}",
             [*comparisons, _compare_scopes(database, server, actor_id, subject)],
@@ -147,10 +147,10 @@ def _compare_own_token(
         for server in resource_servers
         if server.subject == AGENT and agent_rows and not set(server.scopes).isdisjoint(agent_rows[0].scopes)
     ]
-    if not results:
+    if not exchange_results:
         comparison = Comparison("scopes", "those of a resource server", "the agent has none", is_met=False)
-        results = [RuleResult("the exchange", [*comparisons, comparison], actor_id)]
-    return sorted(results, key=lambda result: (not result.is_accepted, -result.met_count))
+        exchange_results = [RuleResult("the exchange", [*comparisons, comparison], actor_id)]
+    return sorted(exchange_results, key=lambda result: (not result.is_accepted, -result.met_count))
 
 
 def _build_chain_call(subject: Subject) -> Call:
@@ -171,18 +171,18 @@ def _verify_own_token(services: Services, unverified_token: str, at: datetime) -
     try:
         return verify_access_token(unverified_token, find_key, issuer=issuer, audience=None, at=at)
     except TokenRefused as refused:
-        reason = refused.client_message or refused
-        raise ConfigurationError(f"this is a token of this server, which refuses it: {reason}") from None
+        refusal_reason = refused.client_message or refused
+        raise ConfigurationError(f"this is a token of this server, which refuses it: {refusal_reason}") from None
 
 
 def _compare_scopes(database: OrganizationDatabase, server: Any, actor_id: UUID, subject: Subject) -> Comparison:
     """Compare the scopes of a resource server with the scopes that an agent would get there for a subject."""
     call = Call("oauth/exchange_token", {"agent_id": actor_id, "resource": server.resource, "scope": None})
-    missing_scopes = find_missing_scopes(database, build_exchange_call(call, subject).parameters)
-    refused_scopes = {*itertools.chain(*missing_scopes.values())}
+    missing_by_party = find_missing_scopes(database, build_exchange_call(call, subject).parameters)
+    refused_scopes = {*itertools.chain(*missing_by_party.values())}
     granted_scopes = [scope for scope in server.scopes if scope not in refused_scopes]
     sentences = [" ".join(granted_scopes)] if granted_scopes else []
-    sentences += [describe_missing_scopes(missing_scopes)] if missing_scopes else []
+    sentences += [describe_missing_scopes(missing_by_party)] if missing_by_party else []
     return Comparison("scopes", " ".join(server.scopes), "; ".join(sentences), bool(granted_scopes))
 
 
@@ -230,14 +230,14 @@ class _Comparer:
         agent_ids_by_rule = {rule.provisioning_rule_id: rule.agent_id for rule in accepting_rules}
         ended_agent_id = first_sight.find_ended_agent(self.database, self.token)
         [organization] = self.database.fetch("organizations/get_organization")
-        is_on = organization.provisions_agents
+        is_provisioning_on = organization.provisions_agents
         return [
             RuleResult(
                 f"the provisioning rule {rule.name}",
                 [
                     *self._compare_with_rule(rule.trust),
                     *self._compare_agents(rule, agent_ids_by_rule.get(rule.provisioning_rule_id) or ended_agent_id),
-                    Comparison("provisioning", "on", "on" if is_on else "off", is_on),
+                    Comparison("provisioning", "on", "on" if is_provisioning_on else "off", is_provisioning_on),
                 ],
                 provisioning_rule=rule.name,
             )
@@ -251,10 +251,10 @@ class _Comparer:
         """
         name_template = rule.agent_template["name"]
         agent_name = build_agent_name(name_template, self.token.claims)
-        has_name, rule_refusal = agent_name is not None, self._find_own_rule_refusal(rule.trust)
+        has_agent_name, rule_refusal = agent_name is not None, self._find_own_rule_refusal(rule.trust)
         existing_agent = str(subject_agent_id or "none yet")
         return [
-            Comparison("name of the agent", name_template, agent_name, has_name, has_name),
+            Comparison("name of the agent", name_template, agent_name, has_agent_name, has_agent_name),
             Comparison("rule of the agent", "can be made", rule_refusal or "can be made", rule_refusal is None),
             Comparison("agent of the subject", "none yet", existing_agent, subject_agent_id is None),
             Comparison("agents", f"fewer than {rule.max_agents}", str(rule.agents), rule.agents < rule.max_agents),
@@ -271,13 +271,13 @@ class _Comparer:
     def compare_with_delegation_rules(self, agent_id: UUID | None) -> list[RuleResult]:
         """Compare the token with the delegation rules by which an agent may act; ``None`` for all delegation rules."""
         instruction = _ID_JAG if self.is_id_jag else _EXCHANGE
-        results = []
+        rule_results = []
         for rule in self.database.fetch("delegation/list_rules"):
             actor_ids = [actor_id for actor_id in rule.agent_ids if agent_id in (None, actor_id)]
             if actor_ids:
                 title, comparisons = f"the delegation rule {rule.name}", self._compare_actors(rule.trust, actor_ids)
-                results.append(RuleResult(title, comparisons, delegation_rule=rule.name, instruction=instruction))
-        return results
+                rule_results.append(RuleResult(title, comparisons, delegation_rule=rule.name, instruction=instruction))
+        return rule_results
 
     def _compare_actors(self, trust: dict[str, Any], actor_ids: list[UUID]) -> list[Comparison]:
         """Compare the token with a delegation rule by which the agents *actor_ids* may act."""
@@ -289,10 +289,10 @@ class _Comparer:
         comparisons = self._compare_with_rule({"audience": expected_id} | trust | id_jag_audience)
         if self.is_id_jag:
             comparisons.append(Comparison("client_id", expected_id, id_in_token, id_in_token == expected_id))
-        refusals = {find_subject_refusal(self.token.claims, actor_id, issuer) for actor_id in actor_ids}
-        may_act = None in refusals
-        verdict = "can act" if may_act else str(refusals.pop())
-        return [*comparisons, Comparison("agent for the subject", "can act", verdict, may_act)]
+        subject_refusals = {find_subject_refusal(self.token.claims, actor_id, issuer) for actor_id in actor_ids}
+        may_act = None in subject_refusals
+        verdict_text = "can act" if may_act else str(subject_refusals.pop())
+        return [*comparisons, Comparison("agent for the subject", "can act", verdict_text, may_act)]
 
     def _compare_with_rule(self, trust: dict[str, Any]) -> list[Comparison]:
         """Compare the token's claims and times with a rule, and also the signature if the claims match."""
@@ -305,11 +305,13 @@ class _Comparer:
             for claim_name in ("nbf", "iat", "exp")
             if claim_name in claims
         ]
-        token_times = ", ".join([time_refusal, *time_claims] if time_refusal else time_claims)
-        comparisons.append(Comparison("times", _format_time(self.at.timestamp()), token_times, time_refusal is None))
+        times_text = ", ".join([time_refusal, *time_claims] if time_refusal else time_claims)
+        comparisons.append(Comparison("times", _format_time(self.at.timestamp()), times_text, time_refusal is None))
         if are_claims_met:
-            verdict = self._judge_signature(rule)
-            comparisons.append(Comparison("signature", "by a key of the issuer", verdict, verdict == "right"))
+            signature_verdict = self._judge_signature(rule)
+            comparisons.append(
+                Comparison("signature", "by a key of the issuer", signature_verdict, signature_verdict == "right")
+            )
         return comparisons
 
     def _judge_signature(self, rule: Rule) -> str:
@@ -317,12 +319,12 @@ class _Comparer:
         if len(self.token.jwt.tried) >= MAX_KEYS:
             return f"not verified: {MAX_KEYS} keys of other rules were tried before"
         try:
-            keys = self.app_services.issuer_tokens.find_keys(rule, self.token, self.database.organization_id)
+            issuer_keys = self.app_services.issuer_tokens.find_keys(rule, self.token, self.database.organization_id)
         except KeysUnavailable as unavailable:
             return f"no keys of the issuer: {unavailable}"
-        if not keys:
+        if not issuer_keys:
             return UNKNOWN_KEY
-        return "right" if any(self.token.jwt.is_signed_by(key) for key in keys) else WRONG_SIGNATURE
+        return "right" if any(self.token.jwt.is_signed_by(key) for key in issuer_keys) else WRONG_SIGNATURE
 
 
 def _format_time(seconds: Any) -> str:

@@ -52,7 +52,9 @@ INTERVAL_OF_NETWORK = INTERVAL / 3
 """Time until the throttle of a network forgets one failure. It is short, because several people may share a network."""
 
 
-def record_failure(database: Database, cell: int, rejection: Rejection, at: datetime) -> tuple[str, timedelta | None]:
+def record_failure(
+    database: Database, throttle_cell: int, rejection: Rejection, at: datetime
+) -> tuple[str, timedelta | None]:
     """Count and log a failed authentication and update its throttle, in one round trip.
 
     :returns: the logged reason; and the time until the next failure is admitted, ``None`` if this failure is admitted.
@@ -60,7 +62,7 @@ def record_failure(database: Database, cell: int, rejection: Rejection, at: date
     # The rows of all throttles belong to UNKNOWN_ORGANIZATION, because a throttle is read before the client's
     # organization is known. The second call enters the organization whose counters count the failure.
     admitted_rows, _, [failure_row], _ = database.of(UNKNOWN_ORGANIZATION, at).run(
-        _build_failure_call(cell, at),
+        _build_failure_call(throttle_cell, at),
         # The counters come after the throttle, so that no transaction locks counters while it waits for a throttle.
         Call("database/enter_organization", {"organization_id": rejection.organization_id, "durable": False}),
         *rejection.build_calls(),
@@ -69,19 +71,23 @@ def record_failure(database: Database, cell: int, rejection: Rejection, at: date
     return failure_row.reason, None if admitted_rows else INTERVAL
 
 
-def admit_event(database: Database, cell: int, at: datetime, *, every: timedelta = INTERVAL) -> bool:
+def admit_event(database: Database, throttle_cell: int, at: datetime, *, every: timedelta = INTERVAL) -> bool:
     """Count an event in a throttle for the time *every*. Return whether the throttle admits the event."""
-    [admitted_rows] = database.of(UNKNOWN_ORGANIZATION, at).run(_build_failure_call(cell, at, every))
+    [admitted_rows] = database.of(UNKNOWN_ORGANIZATION, at).run(_build_failure_call(throttle_cell, at, every))
     return bool(admitted_rows)
 
 
-def is_throttled(database: Database, cells: list[int], at: datetime) -> bool:
+def is_throttled(database: Database, throttle_cells: list[int], at: datetime) -> bool:
     """Return whether a throttle in one of the cells would refuse an event now. Count nothing."""
-    return bool(database.of(UNKNOWN_ORGANIZATION, at).fetch("oauth/throttled", cells=cells, latest=at + LATEST))
+    return bool(
+        database.of(UNKNOWN_ORGANIZATION, at).fetch("oauth/throttled", cells=throttle_cells, latest=at + LATEST)
+    )
 
 
-def _build_failure_call(cell: int, at: datetime, every: timedelta = INTERVAL) -> Call:
-    return Call("oauth/record_failure", {"cell": cell, "nearby": NEARBY, "every": every, "latest": at + LATEST})
+def _build_failure_call(throttle_cell: int, at: datetime, every: timedelta = INTERVAL) -> Call:
+    return Call(
+        "oauth/record_failure", {"cell": throttle_cell, "nearby": NEARBY, "every": every, "latest": at + LATEST}
+    )
 
 
 def compute_throttle_cell(secret_key: bytes, client_id: str, remote_address: str | None, prefix: Prefix = HOST) -> int:
@@ -91,8 +97,8 @@ def compute_throttle_cell(secret_key: bytes, client_id: str, remote_address: str
     :param remote_address: ``""`` for a client without an address; ``None`` for a throttle of all addresses together,
         which no client at an address can reach by its ``client_id``.
     """
-    network = b"" if remote_address is None else _mask_address(remote_address, prefix)
-    throttle_key = network + client_id.encode("utf-8", "surrogatepass")
+    masked_address = b"" if remote_address is None else _mask_address(remote_address, prefix)
+    throttle_key = masked_address + client_id.encode("utf-8", "surrogatepass")
     key_digest = hashlib.blake2b(throttle_key, digest_size=8, key=_hash_key(secret_key)).digest()
     return int.from_bytes(key_digest) % CELLS
 
@@ -106,10 +112,10 @@ def _hash_key(secret_key: bytes) -> bytes:
 def _mask_address(remote_address: str, prefix: Prefix) -> bytes:
     # The result always has 16 bytes, so that different pairs of network and client_id never make the same throttle_key.
     try:
-        address = ip_address(remote_address)
+        parsed_ip = ip_address(remote_address)
     except ValueError:
         return bytes(16)
-    if isinstance(address, IPv6Address):
-        address = address.ipv4_mapped or address
-    ignored_bits = address.max_prefixlen - (prefix.ipv6 if isinstance(address, IPv6Address) else prefix.ipv4)
-    return (int(address) >> ignored_bits << ignored_bits).to_bytes(16)
+    if isinstance(parsed_ip, IPv6Address):
+        parsed_ip = parsed_ip.ipv4_mapped or parsed_ip
+    ignored_bits = parsed_ip.max_prefixlen - (prefix.ipv6 if isinstance(parsed_ip, IPv6Address) else prefix.ipv4)
+    return (int(parsed_ip) >> ignored_bits << ignored_bits).to_bytes(16)

@@ -238,11 +238,11 @@ def issue_to_client(
     client, counted_token = client_authentication.authenticate(http_request, client, at, run_client_statement)
     app_services.token_rate.count(*client.credential)
     jkt = token_request.proof.jkt if token_request.proof else None
-    body = issuance.build_token_response(app_services, signing_key, client, counted_token, at=at, jkt=jkt)
-    context = current_context()
-    context.organization_id, context.agent_id = client.organization_id, client.agent_id
+    response_body = issuance.build_token_response(app_services, signing_key, client, counted_token, at=at, jkt=jkt)
+    request_context = current_context()
+    request_context.organization_id, request_context.agent_id = client.organization_id, client.agent_id
     quota_headers = quota_windows.build_quota_headers(counted_token.quotas, at, is_issued=True)
-    return json_response(body, headers=NO_STORE | quota_headers)
+    return json_response(response_body, headers=NO_STORE | quota_headers)
 
 
 def report_flood(client: Client, limit: int, seconds_to_wait: int) -> quota_windows.QuotaExhausted:

@@ -161,7 +161,7 @@ def count_token_for_subject(
         try:
             return _count_for_subject(token_request, database, client, read_subject)
         except SubjectRefused as refused:
-            if str(refused) != Reason.DELETED_RULE or not _forget_rules(token_request.services, client):
+            if str(refused) != Reason.DELETED_RULE or not _forget_delegation_rules(token_request.services, client):
                 raise
         # The deleted rule was still in memory, so a stored rule may accept the token. The refused statement has
         # consumed the client's assertion, so the second statement must not consume it again.
@@ -190,11 +190,11 @@ def _count_for_subject(
     return replace(counted_token, delegation=subject.delegation, ends_at=subject.ends_at)
 
 
-def _forget_rules(services: Services, client: Client) -> bool:
+def _forget_delegation_rules(services: Services, client: Client) -> bool:
     """Remove the delegation rules for a client from memory, and return whether memory had rules."""
     # A key of the cache contains an audience: None for rules for subject tokens, our issuer for rules for ID-JAGs.
-    rule_cache, issuer = services.issuer_tokens.rule_cache, services.settings.issuer
-    memory_keys = [DelegationRulesKey(*client.credential, audience) for audience in (None, issuer)]
+    rule_cache, own_issuer = services.issuer_tokens.rule_cache, services.settings.issuer
+    memory_keys = [DelegationRulesKey(*client.credential, audience) for audience in (None, own_issuer)]
     return True in [rule_cache.forget(client.organization_id, memory_key) for memory_key in memory_keys]
 
 
@@ -261,7 +261,7 @@ def _find_accepting_rule(token_request: TokenRequest, token: IssuerToken, client
         token_request.at,
         organization_id=client.organization_id,
         key=DelegationRulesKey(*client.credential, audience),
-        read_rules=lambda: _read_rules(token_request, client, audience),
+        read_rules=lambda: _read_delegation_rules(token_request, client, audience),
         is_preferred=lambda candidate: token_request.resource in candidate.resources,
     )
     if not verdict.accepting:
@@ -269,7 +269,7 @@ def _find_accepting_rule(token_request: TokenRequest, token: IssuerToken, client
     return verdict.accepting[0].row
 
 
-def _read_rules(token_request: TokenRequest, client: Client, audience: str | None) -> list[Candidate]:
+def _read_delegation_rules(token_request: TokenRequest, client: Client, audience: str | None) -> list[Candidate]:
     # The statement returns rules only for an authentic client, because effects such as requests for keys would reveal
     # the rules.
     rule_rows = token_request.services.database.of(client.organization_id, token_request.at).fetch(
@@ -315,8 +315,8 @@ def _verify_actor_token(actor_token: str, client: Client, proof: Proof | None) -
     except TokenRefused:
         raise SubjectRefused(Reason.WRONG_ACTOR_TOKEN) from None
     # Only the client's own token is accepted, because other tokens do not prove who the client is.
-    is_clients_own = (token.organization_id, token.agent_id) == (client.organization_id, client.agent_id)
-    if not is_clients_own or token.delegation is not None or token.jkt not in (None, proof and proof.jkt):
+    is_own_token = (token.organization_id, token.agent_id) == (client.organization_id, client.agent_id)
+    if not is_own_token or token.delegation is not None or token.jkt not in (None, proof and proof.jkt):
         raise SubjectRefused(Reason.WRONG_ACTOR_TOKEN)
     return token
 
@@ -329,14 +329,14 @@ def build_exchange_call(call: Call, subject: Subject | None, refusal: str | None
     :param refusal: the reason why a token is not acceptable. The call then only authenticates the client.
     """
     delegation = Delegation((), (), None) if subject is None else subject.delegation
-    issuer, _ = delegation.subject_id or (None, None)
+    subject_issuer, _ = delegation.subject_id or (None, None)
     ancestors = [
         {"aud": ancestor.audience, "scope": ancestor.scope, "resource": ancestor.resource}
         for ancestor in delegation.ancestors
     ]
-    parameters = {
+    exchange_parameters = {
         "subject_agent_id": delegation.subject_agent_id,
-        "issuer": issuer,
+        "issuer": subject_issuer,
         "rule_id": delegation.rule_id,
         "agent_ids": delegation.agent_ids,
         "issued_at": None if subject is None else subject.list_issue_instants(),
@@ -346,4 +346,4 @@ def build_exchange_call(call: Call, subject: Subject | None, refusal: str | None
         "is_bound": subject is not None and subject.is_bound,
         "refusal": refusal,
     }
-    return ExchangeCall("oauth/exchange_token", call.parameters | parameters)
+    return ExchangeCall("oauth/exchange_token", call.parameters | exchange_parameters)
