@@ -114,4 +114,4 @@ def read_strings(claims: Mapping[str, Any], name: str | None) -> set[str]:
         claim_value = claim_value.get(member_name) if isinstance(claim_value, Mapping) else None
     claim_values: Iterable[Any] = claim_value if isinstance(claim_value, list) else [claim_value]
     # In the settings, ANYONE stands for every person and not for a value of a claim.
-    return {text for text in claim_values if isinstance(text, str) and text != ANYONE}
+    return {claim_text for claim_text in claim_values if isinstance(claim_text, str) and claim_text != ANYONE}

@@ -177,16 +177,16 @@ class Client:
             )
         except RequestFailed as failed:
             raise Unavailable(str(failed)) from None
-        body_object = parse_json_object(response.body)
+        response_object = parse_json_object(response.body)
         if response.status >= 500:
             raise Unavailable(f"status {response.status}")
         if response.status != 200:
             # Only an OAuth error code is logged, because the provider could send any text.
-            error_code = str((body_object or {}).get("error", ""))
+            error_code = str((response_object or {}).get("error", ""))
             raise BadResponse(error_code if _ERROR_CODE.fullmatch(error_code) else f"status {response.status}")
-        if body_object is None:
+        if response_object is None:
             raise BadResponse("the response is not a JSON object")
-        return body_object
+        return response_object
 
 
 def _check_response(metadata: dict[str, Any], issuer: str) -> None:
@@ -201,8 +201,8 @@ def _find_wrong_claim(
     unverified_jwt: UnverifiedJwt, settings: OidcSettings, nonce: str, access_token: str, now: float
 ) -> str | None:
     claims = unverified_jwt.claims
-    audience = claims.get("aud")
-    audiences = audience if isinstance(audience, list) else [audience]
+    audience_claim = claims.get("aud")
+    audiences = audience_claim if isinstance(audience_claim, list) else [audience_claim]
     # A missing azp is accepted only if the token has a single audience.
     azp = claims.get("azp", settings.client_id if len(audiences) == 1 else None)
     min_time, max_time = now - CLOCK_DIFFERENCE, now + CLOCK_DIFFERENCE

@@ -125,11 +125,11 @@ def set_cookie(name: str, value: str) -> None:
     """Set a cookie for :data:`LIFETIME` in the response to the current request. An empty value deletes the cookie."""
     issuer_url = urlsplit(services().settings.issuer)
     cookie_path, is_secure = issuer_url.path or "/", issuer_url.scheme == "https"
-    lifetime = LIFETIME if value else timedelta()
+    max_age = LIFETIME if value else timedelta()
 
     @after_this_request
     def add_cookie(response: Response) -> Response:
-        response.set_cookie(name, value, lifetime, path=cookie_path, secure=is_secure, httponly=True, samesite="Lax")
+        response.set_cookie(name, value, max_age, path=cookie_path, secure=is_secure, httponly=True, samesite="Lax")
         return response
 
 

@@ -69,17 +69,17 @@ def _find_own_provider(organization_id: str | None, at: datetime) -> Provider | 
     organization_rows, provider_rows = app_services.database.of(organization_id, at).run(
         Call("organizations/get_organization", {}), Call("openid/get_provider", {})
     )
-    if not provider_rows or any(organization.suspended_at for organization in organization_rows):
+    if not provider_rows or any(organization_row.suspended_at for organization_row in organization_rows):
         return None
     [provider_row] = provider_rows
     try:
-        settings = _build_settings(app_services.settings, provider_row)
+        provider_settings = _build_settings(app_services.settings, provider_row)
     except Unreadable:
         log_fields = {"organization": organization_id, "issuer": provider_row.issuer}
         logger.error("the instance secret does not decrypt a client secret", extra={"fields": log_fields})
         raise ProviderUnavailable from None
     return Provider(
-        settings,
+        provider_settings,
         keys=app_services.issuer_tokens.keys,
         organization_id=organization_id,
         version=str(provider_row.version),

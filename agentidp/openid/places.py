@@ -48,8 +48,8 @@ class Places:
                 return False
             is_thread_free = len(self._busy) < PLACES
             if is_thread_free and self._has_failed(network, at):
-                failed_count = sum(self._has_failed(busy_network, at) for busy_network in self._busy)
-                is_thread_free = failed_count < PLACES_OF_FAILED_NETWORKS
+                failed_network_count = sum(self._has_failed(busy_network, at) for busy_network in self._busy)
+                is_thread_free = failed_network_count < PLACES_OF_FAILED_NETWORKS
             if is_thread_free:
                 self._busy.append(network)
             else:

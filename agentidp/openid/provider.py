@@ -191,8 +191,8 @@ class Provider:
     def _log_failure(self, reason: str, at: datetime) -> None:
         """Log a failure of the provider, unless there were too many failures lately, because anyone can cause them."""
         app_services = services()
-        subject = f"failure of a provider{self.organization_id or ''}"
-        throttle_cell = throttle.compute_throttle_cell(app_services.settings.instance_secret, subject, None)
+        throttle_subject = f"failure of a provider{self.organization_id or ''}"
+        throttle_cell = throttle.compute_throttle_cell(app_services.settings.instance_secret, throttle_subject, None)
         if throttle.admit_event(app_services.database, throttle_cell, at):
             log_fields = {"issuer": self.settings.issuer, "reason": reason}
             logger.error("OpenID Connect provider unreachable", extra={"fields": log_fields})
