@@ -102,7 +102,7 @@ def check_public_jwk(jwk: object, alg: str | None = None) -> dict[str, Any]:
     alg = jwk.get("alg", alg or key_type.algorithms[0])
     if alg not in key_type.algorithms:
         raise ValueError(f"alg must be {' or '.join(key_type.algorithms)}")
-    _check_usage(jwk)
+    _check_key_usage(jwk)
     kid = jwk.get("kid")
     if kid is not None and not (
         isinstance(kid, str) and 1 <= len(kid) <= MAX_KID_LENGTH and kid.isascii() and kid.isprintable()
@@ -148,7 +148,7 @@ def check_public_jwks(jwks: object) -> list[dict[str, Any]]:
     return checked_keys
 
 
-def _check_usage(jwk: dict[str, Any]) -> None:
+def _check_key_usage(jwk: dict[str, Any]) -> None:
     if jwk.get("use", "sig") != "sig":
         raise ValueError("use must be sig")
     key_ops = jwk.get("key_ops", ["verify"])

@@ -159,21 +159,21 @@ def count_token_for_subject(
     """
     try:
         try:
-            return _count_for_subject(token_request, database, client, read_subject)
+            return _try_to_count_token(token_request, database, client, read_subject)
         except SubjectRefused as refused:
             if str(refused) != Reason.DELETED_RULE or not _forget_delegation_rules(token_request.services, client):
                 raise
         # The deleted rule was still in memory, so a stored rule may accept the token. The refused statement has
         # consumed the client's assertion, so the second statement must not consume it again.
         client = replace(client, assertion_digest=None, digest_expires_at=None)
-        return _count_for_subject(token_request, database, client, read_subject)
+        return _try_to_count_token(token_request, database, client, read_subject)
     except SubjectRefused as refused:
         # The failure is counted but not throttled, so that the senders of tokens cannot lock the agent out.
         Rejection(client.organization_id, client.agent_id, "subject token", str(refused)).record(database)
         raise refusal_error from None
 
 
-def _count_for_subject(
+def _try_to_count_token(
     token_request: TokenRequest, database: OrganizationDatabase, client: Client, read_subject: Callable[[], Subject]
 ) -> CountedToken | None:
     subject, refusal = None, None

@@ -150,7 +150,7 @@ class Provider:
                 raise
 
     @contextlib.contextmanager
-    def _reserve_place(self, network: int, at: datetime) -> Iterator[None]:
+    def _reserve_place(self, network_throttle_cell: int, at: datetime) -> Iterator[None]:
         if self.organization_id is not None:
             with self.client.keys.places.reserve(self.organization_id) as may_exchange:
                 if not may_exchange:
@@ -158,18 +158,18 @@ class Provider:
                 yield
             return
         # The browser repeats its request after ProviderBusy.
-        if self._places.has_maximum(network):
+        if self._places.has_maximum(network_throttle_cell):
             raise ProviderBusy
         # The browser does not repeat its request after ProviderUnavailable, because each failed reserve_thread counts
         # as a failure of the browser's network.
-        if not self._places.reserve_thread(network, at):
+        if not self._places.reserve_thread(network_throttle_cell, at):
             raise ProviderUnavailable
         has_failed = True
         try:
             yield
             has_failed = False
         finally:
-            self._places.release_thread(network, at, has_failed=has_failed)
+            self._places.release_thread(network_throttle_cell, at, has_failed=has_failed)
 
     @contextlib.contextmanager
     def _explain_errors(self, at: datetime) -> Iterator[None]:
