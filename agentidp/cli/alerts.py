@@ -144,17 +144,17 @@ def delete_target(target: str, organization: str) -> None:
 def send_test_message(target: str, organization: str) -> None:
     """Send a test message to an alert target from this machine, and print whether the target accepted the message."""
     with open_organization(organization) as (services, database):
-        target_row, address = _fetch_target_and_address(services, database, target)
+        target_row, target_address = _fetch_target_and_address(services, database, target)
         [organization_row] = database.fetch("organizations/get_organization")
         test_finding_change = build_test_change(target_row.name, database.at)
-        message = Message(
+        alert_message = Message(
             message_id=test_finding_change.finding_id,
             organization_id=database.organization_id,
             organization_name=organization_row.name,
             change=test_finding_change,
         )
         try:
-            Channels(services.settings).send(target_row.type, address, message, database.at)
+            Channels(services.settings).send(target_row.type, target_address, alert_message, database.at)
         except SendFailed as failed:
             raise ConfigurationError(f"the target {target_row.name} did not accept the test: {failed}") from None
     print_text(f"The target {target_row.name} accepted the test.")
@@ -166,10 +166,10 @@ def send_test_message(target: str, organization: str) -> None:
 def show_webhook_key(target: str, organization: str) -> None:
     """Print the key that signs the messages of a webhook. The key is a secret."""
     with open_organization(organization) as (services, database):
-        target_row, address = _fetch_target_and_address(services, database, target)
-    if address.secret is None:
+        target_row, target_address = _fetch_target_and_address(services, database, target)
+    if target_address.secret is None:
         raise ConfigurationError(f"the target {target_row.name} is not a webhook, so it has no key")
-    print_text(address.secret)
+    print_text(target_address.secret)
 
 
 @commands.command("deliveries")

@@ -79,8 +79,8 @@ def apply_document(path: Path, is_plan: bool, is_pruning: bool, is_strict: bool,
     is followed by its consequences. Objects and members that FILE omits are listed at the end.
     """
     is_stdin = path == Path("-")
-    document = sys.stdin.buffer.read() if is_stdin else path.read_bytes()
-    declared_organizations = read_document(document, "standard input" if is_stdin else str(path))
+    document_bytes = sys.stdin.buffer.read() if is_stdin else path.read_bytes()
+    declared_organizations = read_document(document_bytes, "standard input" if is_stdin else str(path))
     apply_declared = partial(apply_file, is_pruning=is_pruning, is_strict=is_strict)
     with open_services(creates_database=not is_plan) as services:
         with show_activity("Comparing the file with the database"):
@@ -126,7 +126,8 @@ def _print_plan(dry_run_result: ApplyResult, consequences: list[list[str]], as_j
 def _represent_changes(dry_run_result: ApplyResult, consequences: list[list[str]]) -> list[dict[str, Any]]:
     member_names = ("action", "type", "organization", "name", "before", "after")
     return [
-        {member: getattr(change, member) for member in member_names} | {"consequences": change_consequences}
+        {member_name: getattr(change, member_name) for member_name in member_names}
+        | {"consequences": change_consequences}
         for change, change_consequences in zip(dry_run_result.changes, consequences, strict=True)
     ]
 

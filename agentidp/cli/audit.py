@@ -177,7 +177,7 @@ def verify_trails(organization: str | None, known_event: str | None, as_json: bo
     """
     if known_event is not None and organization is None:
         raise click.UsageError("--known requires --organization")
-    known_event_hash = None if known_event is None else _parse_event(known_event)
+    known_event_hash = None if known_event is None else _parse_known_event(known_event)
     with open_services() as services:
         with connect(str(services.settings.database_url)) as connection:
             unchained_trail_ids = upkeep.list_organizations_without_chain(connection)
@@ -209,8 +209,8 @@ def _describe_verification(organization_id: str, verification: Verification, as_
     return trail_members | last_event | {"result": verdict}
 
 
-def _parse_event(text: str) -> EventHash:
-    sequence, _, event_hash = text.partition(":")
+def _parse_known_event(known_event: str) -> EventHash:
+    sequence, _, event_hash = known_event.partition(":")
     if not (sequence.isascii() and sequence.isdigit() and len(event_hash) == 64):
         raise click.UsageError("--known must be a sequence number, a colon and a hash of 64 hexadecimal digits")
     return EventHash(int(sequence), event_hash.lower())
@@ -241,11 +241,13 @@ def prune_events(keep: int | None, organization: str | None, as_json: bool) -> N
         cutoff = now - timedelta(days=days_to_keep)
         confirm(lambda: _describe_pruning(connection, trail_ids, days_to_keep, cutoff=cutoff, at=now))
         with track_progress(trail_ids, "Pruning") as tracked_trail_ids:
-            prunings = [
+            pruned_trails = [
                 upkeep.prune_events(connection, trail_id, cutoff=cutoff, at=utc_now()) for trail_id in tracked_trail_ids
             ]
     member_names = ("organizationId", "events", "lastSequence")
-    show([dict(zip(member_names, pruning, strict=True)) for pruning in prunings if pruning], as_json)
+    show(
+        [dict(zip(member_names, pruned_trail, strict=True)) for pruned_trail in pruned_trails if pruned_trail], as_json
+    )
 
 
 def _describe_pruning(

@@ -53,7 +53,7 @@ def _describe_error(error: Exception) -> str:
     return str(error)
 
 
-def _join_broken_rules(details: dict[str, Any]) -> str:
+def _join_broken_rules(messages_by_field: dict[str, Any]) -> str:
     """Return the invalid fields and the rules that they break as one text, such as ``name must not be empty``."""
 
     def flatten_rules(field_messages: Any) -> list[str]:
@@ -63,7 +63,7 @@ def _join_broken_rules(details: dict[str, Any]) -> str:
 
     return "; ".join(
         f"{field_name} {', '.join(dict.fromkeys(flatten_rules(field_messages)))}"
-        for field_name, field_messages in details.items()
+        for field_name, field_messages in messages_by_field.items()
     )
 
 

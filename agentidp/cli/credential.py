@@ -154,9 +154,9 @@ def test_token(token: TextIO, agent: str | None, organization: str | None, at: d
         raise SystemExit(1)
 
 
-def _print_comparisons(result: rule_results.RuleResult) -> None:
-    print_text(f"{result.rule[:1].upper()}{result.rule[1:]}:")
-    for comparison_row in _describe_comparisons(result):
+def _print_comparisons(rule_result: rule_results.RuleResult) -> None:
+    print_text(f"{rule_result.rule[:1].upper()}{rule_result.rule[1:]}:")
+    for comparison_row in _describe_comparisons(rule_result):
         verdict, actual_value = comparison_row["result"], comparison_row["found"] or "nothing"
         difference = "" if verdict == "met" else f", found {actual_value}"
         print_text(f"  {verdict:<8} {comparison_row['compared']}: {comparison_row['expected']}{difference}")

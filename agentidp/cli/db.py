@@ -139,10 +139,10 @@ def _add_secret(settings: Settings) -> Settings:
         return settings
     allowed_locations = "AGENTIDP_SECRET_KEY or in the file named by AGENTIDP_SECRET_KEY_FILE"
     if settings.database_url is None:
-        file = secret_file(settings)
-        if file.exists():
+        secret_path = secret_file(settings)
+        if secret_path.exists():
             return add_secret_from_file(settings)
-        allowed_locations = f"{file}, or in AGENTIDP_SECRET_KEY"
+        allowed_locations = f"{secret_path}, or in AGENTIDP_SECRET_KEY"
     raise ConfigurationError(
         f"the instance secret of the service that made the backup is missing: set it in {allowed_locations}"
     )

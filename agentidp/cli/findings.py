@@ -63,8 +63,8 @@ def list_findings(organization: str, days: int, agent: str | None, as_json: bool
         listing = read_listing(database.run, database.transaction, database.at, services.settings, days=days)
     _warn_of_missing_kinds(listing.not_computed)
     matching_findings = filter_findings(listing.findings, agent=agent_id, **filters)
-    represented_findings = [_represent_finding(finding, as_json) for finding in matching_findings]
-    show(represented_findings, as_json, members=STATE_MEMBERS, columns=STATE_MEMBERS[:7])
+    finding_objects = [_represent_finding(finding, as_json) for finding in matching_findings]
+    show(finding_objects, as_json, members=STATE_MEMBERS, columns=STATE_MEMBERS[:7])
 
 
 @commands.command("compute")
@@ -81,8 +81,8 @@ def compute_findings(organization: str, days: int, as_json: bool) -> None:
         with show_activity("Computing the findings"):
             computed_findings = findings.compute_findings(database.run, findings_query)
     _warn_of_missing_kinds(computed_findings.not_computed)
-    represented_findings = [_represent_finding(finding, as_json) for finding in computed_findings.findings]
-    show(represented_findings, as_json, members=MEMBERS, columns=MEMBERS[:5])
+    finding_objects = [_represent_finding(finding, as_json) for finding in computed_findings.findings]
+    show(finding_objects, as_json, members=MEMBERS, columns=MEMBERS[:5])
 
 
 @commands.command("show")
@@ -105,7 +105,9 @@ def show_finding(finding_id: UUID, organization: str) -> None:
 @as_json_option
 def acknowledge_finding(finding_id: UUID, organization: str, note: str | None, as_json: bool) -> None:
     """Acknowledge a finding and print it. The acknowledgement ends if the finding becomes more severe."""
-    _apply_action_and_print(finding_id, organization, as_json, FindingChange.acknowledged, NoteSchema(), {"note": note})
+    _change_and_print_finding(
+        finding_id, organization, as_json, FindingChange.acknowledged, NoteSchema(), {"note": note}
+    )
 
 
 @commands.command("mute")
@@ -139,7 +141,7 @@ def mute_findings(
         raise click.UsageError("give --until or --days")
     ends_at = f"{until:%Y-%m-%dT%H:%M:%SZ}" if until else (utc_now() + timedelta(days=days or 0)).isoformat()
     request_body = {"until": ends_at, "wholeOrganization": whole_organization, "note": note}
-    _apply_action_and_print(finding_id, organization, as_json, FindingChange.muted, MuteSchema(), request_body)
+    _change_and_print_finding(finding_id, organization, as_json, FindingChange.muted, MuteSchema(), request_body)
 
 
 @commands.command("unmute")
@@ -152,10 +154,10 @@ def unmute_findings(finding_id: UUID, organization: str, note: str | None, as_js
 
     The command ends the mute of the finding's kind for its agent, and the mute of the kind for all agents.
     """
-    _apply_action_and_print(finding_id, organization, as_json, FindingChange.unmuted, NoteSchema(), {"note": note})
+    _change_and_print_finding(finding_id, organization, as_json, FindingChange.unmuted, NoteSchema(), {"note": note})
 
 
-def _apply_action_and_print(
+def _change_and_print_finding(
     finding_id: UUID, organization: str, as_json: bool, action: FindingChange, schema: NoteSchema, body: dict[str, Any]
 ) -> None:
     action_parameters = schema.load(body)
@@ -176,5 +178,5 @@ def _warn_of_missing_kinds(not_computed: Iterable[str]) -> None:
 def _represent_finding(finding: Any, as_json: bool) -> dict[str, Any]:
     """Return the JSON members of a finding. Without *as_json*, the window is one string with two UTC instants."""
     members: dict[str, Any] = finding.represent()
-    window = members["window"]
-    return members if as_json else members | {"window": f"{window['from'][:16]}Z/{window['to'][:16]}Z"}
+    window_bounds = members["window"]
+    return members if as_json else members | {"window": f"{window_bounds['from'][:16]}Z/{window_bounds['to'][:16]}Z"}

@@ -54,7 +54,7 @@ def revoke_signing_key(kid: str, as_json: bool) -> None:
     tokens, use agentidp keys rotate. Prints the key. If KID was the signing key, prints the new signing key first.
     """
     with open_services(checks_keys=False) as services:
-        confirm(lambda: _describe_consequences(services, kid))
+        confirm(lambda: _describe_revocation(services, kid))
         new_kid = key_rotation.revoke_key(services.settings, kid, at=utc_now())
         shown_keys = [key_row for key_row in _list_keys(services) if key_row["kid"] in (kid, new_kid)]
     show(shown_keys, as_json)
@@ -97,7 +97,7 @@ def list_signing_keys(as_json: bool) -> None:
         key_rotation.ensure_signing_key(services.settings, at=utc_now())
 
 
-def _describe_consequences(services: Services, kid: str) -> str:
+def _describe_revocation(services: Services, kid: str) -> str:
     now = utc_now()
     statuses_by_kid = {key["kid"]: key["status"] for key in key_rotation.describe_keys(services.settings, at=now)}
     if kid not in statuses_by_kid:

@@ -250,8 +250,8 @@ def _build_ambiguity_error(id_or_name: str, matching_candidates: list[Candidate]
     return ConfigurationError("\n".join(lines))
 
 
-def _suggest_names(id_or_name: str, names: list[str]) -> str:
-    names_by_lower_case = {name.lower(): name for name in names}
-    lower_case_names = difflib.get_close_matches(id_or_name.lower(), names_by_lower_case, n=3)
-    similar_names = " or ".join(repr(names_by_lower_case[lower_case_name]) for lower_case_name in lower_case_names)
+def _suggest_names(id_or_name: str, known_names: list[str]) -> str:
+    names_by_lower_case = {known_name.lower(): known_name for known_name in known_names}
+    close_matches = difflib.get_close_matches(id_or_name.lower(), names_by_lower_case, n=3)
+    similar_names = " or ".join(repr(names_by_lower_case[close_match]) for close_match in close_matches)
     return f": did you mean {similar_names}?" if similar_names else ""

@@ -60,7 +60,7 @@ def delete_marker(marker_id: UUID, organization: str) -> None:
     """Delete a marker."""
     with open_organization(organization) as (services, database):
         marker_rows = database.fetch("markers/list_markers", limit=markers.MAX_LISTED)
-        confirm(lambda: _describe_consequences(marker_rows, marker_id))
+        confirm(lambda: _describe_marker_deletion(marker_rows, marker_id))
         with (
             refuse_missing(f"the organization has no marker {marker_id}"),
             begin_transaction(services, database) as transaction,
@@ -68,7 +68,7 @@ def delete_marker(marker_id: UUID, organization: str) -> None:
             markers.remove_marker(transaction, marker_id)
 
 
-def _describe_consequences(marker_rows: Rows, marker_id: UUID) -> str:
+def _describe_marker_deletion(marker_rows: Rows, marker_id: UUID) -> str:
     marker_row = next((marker_row for marker_row in marker_rows if marker_row.marker_id == marker_id), None)
     if marker_row is None:
         return f"This deletes the marker {marker_id}."

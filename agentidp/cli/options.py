@@ -59,11 +59,11 @@ def add_member_options(schema: ma.Schema) -> Decorator:
     :param schema: the body's schema without the members that get no option. The options of the members in the schema's
         ``partial`` may be omitted, even if the API requires these members.
     """
-    options = _make_options(schema)
+    option_decorators = _make_options(schema)
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        for option in reversed(options):
-            command = option(command)
+        for add_option in reversed(option_decorators):
+            command = add_option(command)
         return command
 
     return decorate
@@ -122,7 +122,7 @@ def describe_fields(schema_class: type[ma.Schema]) -> str:
 
 def list_column_names(schema_class: type[ma.Schema]) -> list[str]:
     """Return the names of a schema's fields that have a column in lists."""
-    return [member for member, field in _list_members(schema_class()) if field.is_listed]
+    return [member_name for member_name, field in _list_members(schema_class()) if field.is_listed]
 
 
 def _list_members(schema: ma.Schema) -> list[tuple[str, Member]]:

@@ -192,8 +192,8 @@ def export_file(names: tuple[str, ...]) -> None:
         named_rows = [find_organization(services, id_or_name) for id_or_name in names]
         organization_rows = named_rows or organizations.list_organizations(database_url)
         organization_ids = list(dict.fromkeys(row.organization_id for row in organization_rows))
-        document = write_document(applying.export_organizations(database_url, organization_ids, utc_now()))
-    click.echo(document, nl=False)
+        document_text = write_document(applying.export_organizations(database_url, organization_ids, utc_now()))
+    click.echo(document_text, nl=False)
 
 
 @commands.command("delete")

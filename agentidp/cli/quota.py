@@ -98,14 +98,12 @@ def list_quotas(agent: str | None, organization: str | None, as_json: bool) -> N
         [quota_rows] = (
             [list(_read_all_quotas(database))] if agent_id is None else database.run(quotas.build_usage_call(agent_id))
         )
-    represented_quotas = [
+    quota_objects = [
         {"agentId": None if quota_row.agent_id is None else str(quota_row.agent_id), "agentName": quota_row.agent_name}
         | quotas.represent(quota_row, database.at)
         for quota_row in quota_rows
     ]
-    show(
-        represented_quotas, as_json, columns=("agentId", "agentName", "window", *list_column_names(quotas.QuotaSchema))
-    )
+    show(quota_objects, as_json, columns=("agentId", "agentName", "window", *list_column_names(quotas.QuotaSchema)))
 
 
 def _read_all_quotas(database: OrganizationDatabase) -> Iterator[Any]:

@@ -140,11 +140,11 @@ def list_identifiers(organization: str | None, only_unowned: bool, as_json: bool
             return
         database_url = str(services.settings.database_url)
         identifiers = resource_identifiers.list_resource_identifiers(database_url, only_unowned=only_unowned)
-    shown_identifiers = [
+    identifier_objects = [
         {"resource": resource, "organizationId": owner_id, "registeredBy": list(organization_ids)}
         for resource, owner_id, organization_ids in identifiers
     ]
-    show(shown_identifiers, as_json)
+    show(identifier_objects, as_json)
 
 
 @commands.command("assign")
@@ -163,7 +163,7 @@ def assign_identifier(resource: str, organization: str, verify: bool, as_json: b
         organization_id = database.organization_id
         current_owner_id = resource_identifiers.find_owner(str(services.settings.database_url), resource, utc_now())
         if current_owner_id is not None and current_owner_id != organization_id:
-            confirm(lambda: _describe_loss(services, resource, current_owner_id))
+            confirm(lambda: _describe_identifier_loss(services, resource, current_owner_id))
         with show_activity(f"Fetching the metadata of {resource}" if verify else "Assigning it"):
             previous_owner_id = resource_identifiers.assign_identifier(
                 services.settings, resource, organization_id, utc_now(), verify=verify
@@ -181,12 +181,12 @@ def release_identifier(resource: str, as_json: bool) -> None:
         database_url = str(services.settings.database_url)
         current_owner_id = resource_identifiers.find_owner(database_url, resource, utc_now())
         if current_owner_id is not None:
-            confirm(lambda: _describe_loss(services, resource, current_owner_id))
+            confirm(lambda: _describe_identifier_loss(services, resource, current_owner_id))
         previous_owner_id = resource_identifiers.release_identifier(database_url, resource, utc_now())
     show_object({"resource": resource, "organizationId": None, "previously": previous_owner_id}, as_json)
 
 
-def _describe_loss(services: Services, resource: str, owner_id: str) -> str:
+def _describe_identifier_loss(services: Services, resource: str, owner_id: str) -> str:
     database = services.database.of(owner_id, utc_now())
     organization_rows = database.fetch("organizations/get_organization")
     server_rows = database.fetch("oauth/list_resource_servers")

@@ -139,11 +139,11 @@ def _make_rule_commands(kind: RuleKind) -> click.Group:
 
 
 def _summarize_rule(kind: RuleKind, rule_row: Any) -> dict[str, Any]:
-    rule = kind.registry.represent(rule_row)
-    shown_members = rule | rule["trust"]
+    rule_members = kind.registry.represent(rule_row)
+    shown_members = rule_members | rule_members["trust"]
     if kind is _DELEGATION:
         shown_members["agents"] = ", ".join([*rule_row.agents, *(f"apps of {host}" for host in rule_row.client_hosts)])
-        shown_members["resources"] = [permission["resource"] for permission in rule["resources"]]
+        shown_members["resources"] = [resource_access["resource"] for resource_access in rule_members["resources"]]
     return {column: shown_members[column] for column in kind.columns}
 
 

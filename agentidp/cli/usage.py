@@ -57,7 +57,7 @@ def import_file(path: Path, organization: str, file_format: str | None, is_dry_r
     record is added. A file that was imported before adds nothing.
     """
     default_format = "ndjson" if path.suffix in (".ndjson", ".jsonl") else "csv"
-    with open_organization(organization) as (services, database), _open_source(path) as source:
+    with open_organization(organization) as (services, database), _open_import_source(path) as source:
         try:
             import_result = import_usage(
                 str(services.settings.database_url),
@@ -74,7 +74,7 @@ def import_file(path: Path, organization: str, file_format: str | None, is_dry_r
 
 
 @contextlib.contextmanager
-def _open_source(path: Path) -> Iterator[Source]:
+def _open_import_source(path: Path) -> Iterator[Source]:
     """Yield the file to import, and show a progress bar unless the file is standard input."""
     if path == Path("-"):
         yield Source(sys.stdin.buffer)
