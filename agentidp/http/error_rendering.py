@@ -61,17 +61,17 @@ def _as_oauth_error(error: ApiError) -> OAuthError:
     return OAuthError("invalid_request", error.message, status=error.status, headers=error.headers)
 
 
-def _render_for_endpoint(error: ApiError) -> Response:
+def _render_endpoint_error(error: ApiError) -> Response:
     """Return an error as a page, as an error of OAuth or as an error of this API.
 
     Paths with error pages get a page. At other paths, the view's declarations choose between OAuth's form and the
     API's. If the path has no view for the request's method, the declarations of the view for another method choose.
     """
-    path = flask.request.path
+    request_path = flask.request.path
     for path_prefix, render_page in flask.current_app.extensions.get("agentidp-error-pages", {}).items():
-        if path == path_prefix or path.startswith(f"{path_prefix}/"):
-            page: Response = render_page(error)
-            return page
+        if request_path == path_prefix or request_path.startswith(f"{path_prefix}/"):
+            error_page: Response = render_page(error)
+            return error_page
     view = flask.current_app.view_functions.get(flask.request.endpoint or _find_endpoint_of_path())
     is_oauth = view is not None and declarations_of(view).has_oauth_errors
     return _render(_as_oauth_error(error) if is_oauth else error)
@@ -90,8 +90,8 @@ def _render_http_exception(error: HTTPException) -> Response:
     status_code = error.code or 500
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
         methods = ", ".join(sorted(error.valid_methods))
-        return _render_for_endpoint(WrongMethod(f"This address takes only {methods}.", headers={"Allow": methods}))
-    return _render_for_endpoint(_BY_STATUS.get(status_code, ApiError if status_code >= 500 else ValidationError)())
+        return _render_endpoint_error(WrongMethod(f"This address takes only {methods}.", headers={"Allow": methods}))
+    return _render_endpoint_error(_BY_STATUS.get(status_code, ApiError if status_code >= 500 else ValidationError)())
 
 
 def log_unexpected(error: Exception) -> None:
@@ -104,12 +104,12 @@ def log_unexpected(error: Exception) -> None:
 
 def _render_unavailable(error: database_errors.DatabaseUnavailable) -> Response:
     is_unknown = isinstance(error, database_errors.OutcomeUnknown)
-    return _render_for_endpoint(OutcomeUnknown() if is_unknown else ServiceUnavailable())
+    return _render_endpoint_error(OutcomeUnknown() if is_unknown else ServiceUnavailable())
 
 
 def _render_unexpected(error: Exception) -> Response:
     log_unexpected(error)
-    return _render_for_endpoint(ApiError())
+    return _render_endpoint_error(ApiError())
 
 
 def register_error_pages(app: Flask, prefix: str, render: Callable[[ApiError], Response]) -> None:
@@ -119,10 +119,10 @@ def register_error_pages(app: Flask, prefix: str, render: Callable[[ApiError], R
 
 def init_app(app: Flask) -> None:
     """Register the handlers that render all errors of *app*."""
-    app.register_error_handler(ApiError, _render_for_endpoint)
+    app.register_error_handler(ApiError, _render_endpoint_error)
     app.register_error_handler(OAuthError, _render)
     app.register_error_handler(HTTPException, _render_http_exception)
     # gunicorn raises ParseException when a view reads a body with invalid chunks. WSGI defines no exception for that.
-    app.register_error_handler(ParseException, lambda _: _render_for_endpoint(ValidationError()))
+    app.register_error_handler(ParseException, lambda _: _render_endpoint_error(ValidationError()))
     app.register_error_handler(database_errors.DatabaseUnavailable, _render_unavailable)
     app.register_error_handler(Exception, _render_unexpected)

@@ -53,9 +53,9 @@ class TextFormatter(logging.Formatter):
         fields = collect_fields(record)
         at, level, message = fields.pop("at"), fields.pop("level"), fields.pop("message")
         field_texts = [
-            f"{name}={value if _PLAIN.fullmatch(str(value)) else _encode(value)}"
-            for name, value in fields.items()
-            if value is not None
+            f"{field_name}={field_value if _PLAIN.fullmatch(str(field_value)) else _encode(field_value)}"
+            for field_name, field_value in fields.items()
+            if field_value is not None
         ]
         printable_message = message if message.isprintable() else _encode(message)
         return " ".join([at[11:19], f"{level:<7}", printable_message, *field_texts])

@@ -182,18 +182,21 @@ def build_document(app: Flask, *, security_schemes: dict[str, Any], **options: A
     """
     spec = APISpec(openapi_version="3.1.0", plugins=[DescribedSchemas()], **options)
     _add_components(spec, security_schemes)
-    blueprints = {name: blueprint for name, blueprint in app.blueprints.items() if isinstance(blueprint, Blueprint)}
-    for name, blueprint in blueprints.items():
-        spec.tag({"name": name, "description": blueprint.description})
+    blueprints = {
+        tag_name: blueprint for tag_name, blueprint in app.blueprints.items() if isinstance(blueprint, Blueprint)
+    }
+    for tag_name, blueprint in blueprints.items():
+        spec.tag({"name": tag_name, "description": blueprint.description})
     for url_rule in app.url_map.iter_rules():
-        blueprint_name, _, name = url_rule.endpoint.rpartition(".")
+        blueprint_name, _, operation_id = url_rule.endpoint.rpartition(".")
         if blueprint_name in blueprints:
             operation = _describe_operation(app.view_functions[url_rule.endpoint], url_rule)
             methods = (url_rule.methods or set()) - {"HEAD", "OPTIONS"}
             spec.path(
                 _IN_ADDRESS.sub(lambda match: f"{{{to_camel_case(match[2])}}}", url_rule.rule),
                 operations={
-                    method.lower(): operation | {"tags": [blueprint_name], "operationId": name} for method in methods
+                    method.lower(): operation | {"tags": [blueprint_name], "operationId": operation_id}
+                    for method in methods
                 },
             )
     document: dict[str, Any] = spec.to_dict()
@@ -206,7 +209,7 @@ def _add_components(spec: APISpec, security_schemes: dict[str, Any]) -> None:
     for header_name, header in HEADERS.items():
         spec.components.header(header_name, {"required": True, **header}, lazy=True)
     # Each error has a second description, under OAUTH_ and its code, because its body differs at OAuth endpoints.
-    for error_name in (*ERRORS, *(f"OAUTH_{code}" for code in ERRORS)):
+    for error_name in (*ERRORS, *(f"OAUTH_{error_code}" for error_code in ERRORS)):
         spec.components.response(error_name, describe_error(error_name), lazy=True)
 
 

@@ -116,10 +116,10 @@ def check_parameters(parameters: MultiDict[str, str], accepted_names: Iterable[s
     details = {name: ["must be given once only"] for name in accepted_names if len(parameters.getlist(name)) > 1}
     if unknown_names := [name for name in parameters if name not in accepted_names]:
         details |= {name: ["is no parameter of this operation"] for name in unknown_names}
-        description = (
+        accepted_phrase = (
             f"these query parameters: {', '.join(accepted_names)}" if accepted_names else "no query parameters"
         )
-        raise ValidationError(f"This operation accepts {description}.", details=details)
+        raise ValidationError(f"This operation accepts {accepted_phrase}.", details=details)
     if details:
         raise ValidationError(details=details)
 

@@ -55,12 +55,12 @@ def data_response(
     :param item: the schema of a row. A column of the CSV has the name of a member, or ``object.member``.
     :param represent: returns a row of the response for an element of ``data``.
     """
-    request, context = current_request(), current_context()
+    request, request_context = current_request(), current_context()
     rows = body["data"]
-    if context.max_rows is not None:
-        context.row_count = len(rows)
-        while len(rows) > context.max_rows:
-            del rows[max(context.max_rows, len(rows) - BLOCK) :]
+    if request_context.max_rows is not None:
+        request_context.row_count = len(rows)
+        while len(rows) > request_context.max_rows:
+            del rows[max(request_context.max_rows, len(rows) - BLOCK) :]
     content_type = _preferred_type(request.environ.get("HTTP_ACCEPT", ""))
     row_blocks = ([*map(represent, row_block)] for row_block in take_blocks(rows))
     content = _encode_body(body, row_blocks, item, content_type).encode()
@@ -80,8 +80,8 @@ def _encode_body(body: dict[str, Any], blocks: Iterable[list[Any]], item: type[m
     if content_type == _CSV:
         return _encode_csv(blocks, item)
     if content_type == _NDJSON:
-        return "".join(f"{json_line}\n" for block in blocks for json_line in _encode_rows(block, item))
-    json_rows = ",".join(_join_json_rows(block, item) for block in blocks)
+        return "".join(f"{json_line}\n" for row_block in blocks for json_line in _encode_rows(row_block, item))
+    json_rows = ",".join(_join_json_rows(row_block, item) for row_block in blocks)
     encoded_members = (
         f"{_encode(member_name)}:{f'[{json_rows}]' if member_name == 'data' else _encode(body[member_name])}"
         for member_name in body

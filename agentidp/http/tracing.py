@@ -27,8 +27,8 @@ _PROPAGATOR = TraceContextTextMapPropagator()
 def create_tracer_provider() -> TracerProvider:
     """Return the tracer provider, created by the first call. Its thread must start after gunicorn has forked."""
     # The environment variables OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES override this service name.
-    resource = Resource.create({SERVICE_NAME: "agentidp"}).merge(OTELResourceDetector().detect())
-    tracer_provider = TracerProvider(resource=resource)
+    otel_resource = Resource.create({SERVICE_NAME: "agentidp"}).merge(OTELResourceDetector().detect())
+    tracer_provider = TracerProvider(resource=otel_resource)
     tracer_provider.add_span_processor(_create_processor())
     return tracer_provider
 
@@ -42,7 +42,7 @@ def _start_span() -> Span:
     method = request.method if request.method in METHODS else "HTTP"
     url_rule = request.url_rule
     route = route_of(url_rule.rule if url_rule is not None else None)
-    attributes = {
+    span_attributes = {
         "http.request.method": method,
         "http.route": route,
         "agentidp.request_id": current_context().request_id,
@@ -50,7 +50,7 @@ def _start_span() -> Span:
     # The client's span becomes the parent of this request's span (W3C Trace Context).
     parent_context = _PROPAGATOR.extract(request.headers)
     tracer = create_tracer_provider().get_tracer("agentidp")
-    return tracer.start_span(f"{method} {route}", parent_context, SpanKind.SERVER, attributes)
+    return tracer.start_span(f"{method} {route}", parent_context, SpanKind.SERVER, span_attributes)
 
 
 def init_app(app: Flask) -> None:
