@@ -78,20 +78,20 @@ def read_message(body: bytes, headers: Headers) -> Message:
         or not isinstance(json_message.get("method"), str)
     ):
         raise RpcError(INVALID_REQUEST, "the body must be one request or notification of JSON-RPC 2.0")
-    id_, params = json_message.get("id"), json_message.get("params", {})
-    if "id" in json_message and (isinstance(id_, bool) or not isinstance(id_, str | int | float)):
+    rpc_id, params = json_message.get("id"), json_message.get("params", {})
+    if "id" in json_message and (isinstance(rpc_id, bool) or not isinstance(rpc_id, str | int | float)):
         raise RpcError(INVALID_REQUEST, "id must be a string or a number")
     if not isinstance(params, dict):
-        raise RpcError(INVALID_PARAMS, "params must be an object", id_=id_)
+        raise RpcError(INVALID_PARAMS, "params must be an object", id_=rpc_id)
     header_revision = headers.get("MCP-Protocol-Version")
     if header_revision is not None and header_revision not in STATELESS + HANDSHAKE:
         error_data = {"supported": [*STATELESS, *HANDSHAKE], "requested": header_revision}
-        raise RpcError(UNSUPPORTED_VERSION, "this revision of the protocol is not supported", error_data, id_=id_)
+        raise RpcError(UNSUPPORTED_VERSION, "this revision of the protocol is not supported", error_data, id_=rpc_id)
     meta_members = params.get("_meta")
     body_revision = meta_members.get(f"{_META}protocolVersion") if isinstance(meta_members, dict) else None
     # A message whose body alone names a stateless revision is stateless too. check_envelope() then refuses the message,
     # because its header differs from its body.
-    return Message(id_, json_message["method"], params, header_revision in STATELESS or body_revision in STATELESS)
+    return Message(rpc_id, json_message["method"], params, header_revision in STATELESS or body_revision in STATELESS)
 
 
 def check_envelope(message: Message, headers: Headers) -> None:

@@ -100,13 +100,13 @@ def _discover(message: Message, _: Caller) -> dict[str, Any]:
 
 def _offer_revision(message: Message, _caller: Caller) -> dict[str, Any]:
     requested_revision = message.params.get("protocolVersion")
-    revision = requested_revision if requested_revision in HANDSHAKE else HANDSHAKE[0]
-    return message.result(protocolVersion=revision, **_describe_server(), serverInfo=_build_server_info())
+    offered_revision = requested_revision if requested_revision in HANDSHAKE else HANDSHAKE[0]
+    return message.result(protocolVersion=offered_revision, **_describe_server(), serverInfo=_build_server_info())
 
 
 def _list_tools(message: Message, caller: Caller) -> dict[str, Any]:
-    tools = [tool.definition for tool in _get_tools().values() if tool.scope in caller.scopes]
-    return message.result(tools=tools, **CACHING)
+    tool_definitions = [tool.definition for tool in _get_tools().values() if tool.scope in caller.scopes]
+    return message.result(tools=tool_definitions, **CACHING)
 
 
 def _call_tool(message: Message, caller: Caller) -> dict[str, Any]:

@@ -78,12 +78,12 @@ def _build_definition(tool_name: str, operation: dict[str, Any], document: dict[
             "required": [parameter["name"] for parameter in parameters if parameter.get("required")],
             "additionalProperties": False,
         },
-        "outputSchema": _add_definitions(schemas[schema_name], schemas),
+        "outputSchema": _add_schema_definitions(schemas[schema_name], schemas),
         "annotations": READS,
     }
 
 
-def _add_definitions(schema: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
+def _add_schema_definitions(schema: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
     """Return a copy of a JSON schema, with ``$defs`` for all schemas to which it refers."""
     definitions: dict[str, Any] = {}
     referenced_names = _REFERENCE.findall(json.dumps(schema))
@@ -177,11 +177,11 @@ def _build_environ(tool: Tool, arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def _encode_query(arguments: dict[str, Any]) -> str:
-    value_strings = {name: _as_text(name, value) for name, value in arguments.items() if value is not None}
-    query = urlencode(value_strings, errors="replace")
-    if len(query) > MAX_QUERY:
+    argument_texts = {name: _as_text(name, value) for name, value in arguments.items() if value is not None}
+    query_string = urlencode(argument_texts, errors="replace")
+    if len(query_string) > MAX_QUERY:
         raise ValidationError(details={"arguments": [f"must have at most {MAX_QUERY} characters, as a query"]})
-    return query
+    return query_string
 
 
 def _as_text(name: str, value: Any) -> str:
