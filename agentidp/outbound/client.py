@@ -73,16 +73,16 @@ def request(
     all_headers = {"Host": url.netloc.rpartition("@")[2], "Connection": "close", **headers}
     request_target = (url.path or "/") + (f"?{url.query}" if url.query else "")
     try:
-        addresses: list[str] = []
+        ip_addresses: list[str] = []
         if proxy is not None and not is_plain:
             connection = _open_tunnel(host, port, urlsplit(proxy), timeout)
         else:
-            addresses = networks.resolve(host, port, is_plain=is_plain)
+            ip_addresses = networks.resolve(host, port, is_plain=is_plain)
             connection = http.client.HTTPConnection(host, port, timeout=timeout)
         with contextlib.closing(connection), _enforce_deadline(connection, timeout) as apply_deadline:
-            if addresses:
+            if ip_addresses:
                 # Connecting by name would resolve the name again, possibly to an address that was not checked.
-                connection.sock = _connect(addresses, port, timeout)
+                connection.sock = _connect(ip_addresses, port, timeout)
             else:
                 connection.connect()
             apply_deadline()
@@ -144,15 +144,15 @@ def _open_tunnel(host: str, port: int, proxy: SplitResult, timeout: float) -> ht
     return connection
 
 
-def _connect(addresses: list[str], port: int, timeout: float) -> socket.socket:
+def _connect(ip_addresses: list[str], port: int, timeout: float) -> socket.socket:
     """Connect to the first address that accepts, within *timeout* seconds for all addresses together."""
     deadline, last_error = time.monotonic() + timeout, OSError()
-    for address in addresses:
+    for ip_address in ip_addresses:
         remaining_seconds = deadline - time.monotonic()
         if remaining_seconds <= 0:
             raise TimeoutError
         try:
-            return socket.create_connection((address, port), remaining_seconds)
+            return socket.create_connection((ip_address, port), remaining_seconds)
         except OSError as error:
             last_error = error
     raise last_error

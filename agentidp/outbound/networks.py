@@ -81,13 +81,13 @@ class AllowedNetworks:
         """Return whether an unencrypted connection to some network is allowed."""
         return bool(self._plain)
 
-    def check_address(self, address: Address, *, is_plain: bool) -> None:
+    def check_address(self, ip: Address, *, is_plain: bool) -> None:
         """Raise ``AddressRefused`` unless connections to an address are allowed."""
-        address = _find_embedded_ipv4(address)
-        if _is_within(address, self._plain if is_plain else self._allowed):
+        ip = _find_embedded_ipv4(ip)
+        if _is_within(ip, self._plain if is_plain else self._allowed):
             return
-        is_global = isinstance(address, IPv4Address) or address in _GLOBAL_UNICAST
-        if (not is_global or _is_within(address, REFUSED)) and not _is_within(address, self._allowed):
+        is_global = isinstance(ip, IPv4Address) or ip in _GLOBAL_UNICAST
+        if (not is_global or _is_within(ip, REFUSED)) and not _is_within(ip, self._allowed):
             raise AddressRefused(self._refusal)
         if is_plain:
             raise AddressRefused("the address is public, and the connection would not be encrypted: use https or TLS")
@@ -99,10 +99,10 @@ class AllowedNetworks:
         :raises OSError: the name has no address.
         """
         address_entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        addresses = list(dict.fromkeys(str(address_entry[4][0]) for address_entry in address_entries))
-        for address in addresses:
-            self.check_address(ip_address(address), is_plain=is_plain)
-        return addresses
+        ip_texts = list(dict.fromkeys(str(address_entry[4][0]) for address_entry in address_entries))
+        for ip_text in ip_texts:
+            self.check_address(ip_address(ip_text), is_plain=is_plain)
+        return ip_texts
 
     def check_literal(self, host: str, *, is_plain: bool) -> None:
         """Raise ``AddressRefused`` if *host* is a refused IP address. Host names are not checked."""
