@@ -95,12 +95,12 @@ class WorkerMetrics:
     def collect(self) -> Iterator[Metric]:
         """Yield the sums of the workers' metrics, and the number of issued tokens."""
         with self._lock:
-            file_paths = [str(file) for file in self._directory.glob("*.db") if _has_content(file)]
+            file_paths = [str(metric_file) for metric_file in self._directory.glob("*.db") if _has_content(metric_file)]
             metrics = list(MultiProcessCollector.merge(file_paths))
         yield from metrics
-        issued_tokens = CounterMetricFamily("agentidp_tokens_issued", "Tokens that were issued to clients")
-        issued_tokens.add_metric([], sum(_count_issued(metric) for metric in metrics))
-        yield issued_tokens
+        issued_tokens_metric = CounterMetricFamily("agentidp_tokens_issued", "Tokens that were issued to clients")
+        issued_tokens_metric.add_metric([], sum(_count_issued(metric) for metric in metrics))
+        yield issued_tokens_metric
 
     def fold_ended_workers(self) -> None:
         """Add the metrics of ended workers to the files for process ID 0, which no worker has."""
@@ -147,12 +147,12 @@ def _serve_metrics(settings: Settings, directory: Path, main_pid: int) -> None:
     # Ctrl-C reaches all processes of the terminal, but this process must outlive the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     worker_metrics, instance_metrics = WorkerMetrics(directory), InstanceMetrics(settings, utc_now)
-    registry = CollectorRegistry()
-    registry.register(worker_metrics)
-    registry.register(instance_metrics)
+    metrics_registry = CollectorRegistry()
+    metrics_registry.register(worker_metrics)
+    metrics_registry.register(instance_metrics)
     host, port = parse_address(settings.metrics_address or "")
     try:
-        start_http_server(port, host or "0.0.0.0", registry)  # noqa: S104 - if the setting says so
+        start_http_server(port, host or "0.0.0.0", metrics_registry)  # noqa: S104 - if the setting says so
         threading.Thread(target=instance_metrics.keep_reading, name="instance-metrics", daemon=True).start()
         log_fields = {"address": settings.metrics_address, "pid": os.getpid()}
         logger.info("metrics are served", extra={"fields": log_fields})

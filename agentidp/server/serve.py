@@ -195,16 +195,16 @@ def _await_gunicorn(gunicorn: subprocess.Popen[bytes], bind: str) -> None:
 
 
 def _accepts_connections(bind: str) -> bool:
-    address: str | tuple[str, int]
+    socket_address: str | tuple[str, int]
     if bind.startswith("unix:"):
-        family, address = socket.AF_UNIX, bind.removeprefix("unix:")
+        family, socket_address = socket.AF_UNIX, bind.removeprefix("unix:")
     else:
         host, port = parse_address(bind)
         host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared only
-        family, address = socket.AF_INET6 if ":" in host else socket.AF_INET, (host, port)
+        family, socket_address = socket.AF_INET6 if ":" in host else socket.AF_INET, (host, port)
     with socket.socket(family) as probe_socket:
         probe_socket.settimeout(1)
-        probe_socket.connect(address)
+        probe_socket.connect(socket_address)
         probe_socket.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         return b" 200 " in probe_socket.recv(64)
 

@@ -118,28 +118,30 @@ def evaluate_all(connection: psycopg.Connection[Any], services: Services, stop_e
         _forget_networks(services.database.of(UNKNOWN_ORGANIZATION, services.clock()))
     except DatabaseUnavailable:
         logger.exception("networks of unknown clients were not deleted")
-    for organization in run_statement(connection, "organizations/all_organizations"):
+    for organization_row in run_statement(connection, "organizations/all_organizations"):
         if stop_event.is_set() or not _try_lock(connection):
             break
         try:
             at = services.clock()
-            store_sums(connection, organization.organization_id, at)
-            database = services.database.of(organization.organization_id, at)
-            _change_agents(delete_expired_agents, database, "expired agent deleted", "expired agents not deleted")
-            _change_agents(suspend_dormant, database, "dormant agent suspended", "dormant agents not suspended")
+            store_sums(connection, organization_row.organization_id, at)
+            database = services.database.of(organization_row.organization_id, at)
+            _run_agent_change(delete_expired_agents, database, "expired agent deleted", "expired agents not deleted")
+            _run_agent_change(suspend_dormant, database, "dormant agent suspended", "dormant agents not suspended")
             evaluate(database.run, database.transaction, build_findings_query(at, services.settings))
             _forget_networks(database)
             database.fetch_durably("grants/delete_expired")
             evaluated_count += 1
         except Exception:
             failed_count += 1
-            logger.exception("findings not evaluated", extra={"fields": {"organization": organization.organization_id}})
+            logger.exception(
+                "findings not evaluated", extra={"fields": {"organization": organization_row.organization_id}}
+            )
     elapsed_seconds = round(time.monotonic() - began_at, 1)
     log_fields = {"organizations": evaluated_count, "failed": failed_count, "seconds": elapsed_seconds}
     logger.info("findings evaluated", extra={"fields": log_fields})
 
 
-def _change_agents(
+def _run_agent_change(
     change: Callable[[OrganizationDatabase], Iterable[UUID]], database: OrganizationDatabase, success: str, failure: str
 ) -> None:
     """Run *change*, which deletes or suspends agents. Log each agent, or the database's error."""
