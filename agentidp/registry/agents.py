@@ -76,8 +76,8 @@ def resolve_agent_ids(member: str, ids_or_names: list[str], read_together: Calla
 def _read_agent_ids(names: list[str], read_together: Callable[..., list[Rows]]) -> dict[str, str]:
     # Lone surrogates and NUL are replaced, because PostgreSQL refuses them in a string.
     storable_names = [name.encode(errors="replace").decode().replace("\0", "\ufffd") for name in names]
-    calls = [Call("agents/agents_named", {"name": name, "is_deleted": False}) for name in storable_names]
-    agent_row_lists = read_together(*calls) if calls else []
+    agent_calls = [Call("agents/agents_named", {"name": name, "is_deleted": False}) for name in storable_names]
+    agent_row_lists = read_together(*agent_calls) if agent_calls else []
     return {name: str(agents[0].agent_id) for name, agents in zip(names, agent_row_lists, strict=True) if agents}
 
 

@@ -158,7 +158,7 @@ def add_rule(transaction: Transaction, settings: Settings, members: dict[str, An
     :raises ValidationError: the rule is refused.
     :raises Conflict: another rule has the name, or the organization has the maximum number of rules.
     """
-    trust = check_trust(
+    trust_rule = check_trust(
         members["trust"], settings, transaction.organization_id, check=check_delegation_rule, within="trust"
     )
     agent_rows = transaction.fetch("agents/agents_with_ids", agent_ids=members["agent_ids"])
@@ -167,7 +167,7 @@ def add_rule(transaction: Transaction, settings: Settings, members: dict[str, An
         message = f"must be agents of the organization, not {', '.join(unknown_ids)}"
         raise ValidationError(details={"agentIds": [message]})
     _refuse_unknown_resources(transaction, members["resources"])
-    return RULES.add_rule(transaction, **members | {"trust": trust, "resources": json.dumps(members["resources"])})
+    return RULES.add_rule(transaction, **members | {"trust": trust_rule, "resources": json.dumps(members["resources"])})
 
 
 def _refuse_unknown_resources(transaction: Transaction, resources: list[dict[str, Any]]) -> None:

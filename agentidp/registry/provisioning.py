@@ -174,7 +174,7 @@ def add_rule(transaction: Transaction, settings: Settings, members: dict[str, An
     :raises ValidationError: the rule is refused.
     :raises Conflict: another rule has the name, or the organization has the maximum number of rules.
     """
-    trust = check_trust(
+    trust_rule = check_trust(
         members["trust"], settings, transaction.organization_id, check=check_provisioning_rule, within="trust"
     )
     agent_template = members["agent_template"]
@@ -184,7 +184,7 @@ def add_rule(transaction: Transaction, settings: Settings, members: dict[str, An
         error_messages = [f"scopes {message}" for message in error.details["scopes"]]
         raise ValidationError(details={"agentTemplate": error_messages}) from None
     template_json = json.dumps(AgentTemplateSchema().dump(agent_template))
-    return RULES.add_rule(transaction, **members | {"trust": trust, "agent_template": template_json})
+    return RULES.add_rule(transaction, **members | {"trust": trust_rule, "agent_template": template_json})
 
 
 RULES.add_create_route(
@@ -264,10 +264,12 @@ def _create_agent_by_rule(
 
 def _find_agent_of_subject(transaction: Transaction, rule: Any, issuer: str, subject_digest: bytes) -> UUID | None:
     """Return the id of the agent that the subject already has, or ``None``. Refuse a rule that is switched off."""
-    parameters = {"issuers": [issuer], "selectors": [subject_digest], "max_characters": MAX_CHARACTERS}
-    for row in transaction.fetch("oauth/provisioning_rules", **parameters):
-        if row.provisioning_rule_id == rule.provisioning_rule_id and (row.agent_id is not None or row.is_on):
-            agent_id: UUID | None = row.agent_id
+    statement_parameters = {"issuers": [issuer], "selectors": [subject_digest], "max_characters": MAX_CHARACTERS}
+    for rule_row in transaction.fetch("oauth/provisioning_rules", **statement_parameters):
+        if rule_row.provisioning_rule_id == rule.provisioning_rule_id and (
+            rule_row.agent_id is not None or rule_row.is_on
+        ):
+            agent_id: UUID | None = rule_row.agent_id
             return agent_id
     raise first_sight.ProvisioningRefused(first_sight.SWITCHED_OFF)
 

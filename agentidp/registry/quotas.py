@@ -137,12 +137,12 @@ def list_all_agents_quotas(caller: Caller, arguments: dict[str, Any]) -> Respons
     limit = arguments["limit"]
     [quota_rows] = caller.read_together(build_page_call(_decode_cursor(arguments["cursor"]), limit + 1))
     quota_page = quota_rows[:limit]
-    quotas_json = [
+    quota_objects = [
         represent(quota_row, caller.at) | {"agentId": str(quota_row.agent_id), "agentName": quota_row.agent_name}
         for quota_row in quota_page
     ]
     next_cursor = f"{quota_page[-1].agent_id}.{quota_page[-1].quota_window}" if len(quota_rows) > limit else None
-    return json_response({"data": quotas_json, "nextCursor": next_cursor})
+    return json_response({"data": quota_objects, "nextCursor": next_cursor})
 
 
 def _decode_cursor(cursor: str) -> tuple[UUID, int]:
@@ -198,8 +198,8 @@ def list_agent_quotas(caller: Caller, agent_id: UUID) -> Response:
     """List an agent's quotas, with the tokens used and left. The organization's quotas apply to the agent too."""
     require_row(caller.read("agents/get_agent", agent_id=agent_id))
     [quota_rows] = caller.read_together(build_usage_call(agent_id))
-    quotas_json = [represent(quota_row, caller.at) for quota_row in quota_rows]
-    return json_response({"agentId": str(agent_id), "data": quotas_json})
+    quota_objects = [represent(quota_row, caller.at) for quota_row in quota_rows]
+    return json_response({"agentId": str(agent_id), "data": quota_objects})
 
 
 @contextlib.contextmanager
@@ -249,9 +249,11 @@ def set_quota(transaction: Transaction, agent_id: UUID | None, window: str, *, t
 def remove_quota(transaction: Transaction, agent_id: UUID | None, window: str) -> None:
     """Delete a quota, or raise ``NotFound``. The transaction must have called :func:`lock`."""
     stored_agent_id = _find_quota_agent_id(transaction, agent_id)
-    row = require_row(transaction.fetch("quotas/delete_quota", agent_id=stored_agent_id, quota_window=window))
+    quota_row = require_row(transaction.fetch("quotas/delete_quota", agent_id=stored_agent_id, quota_window=window))
     transaction.fetch("quotas/mark_quotas", agent_id=stored_agent_id)
-    audit.record(transaction, "quota.deleted", agent_id or transaction.organization_id, before=_settings_by_window(row))
+    audit.record(
+        transaction, "quota.deleted", agent_id or transaction.organization_id, before=_settings_by_window(quota_row)
+    )
 
 
 def replace_quotas(transaction: Transaction, agent_id: UUID | None, new_quotas: dict[str, dict[str, Any]]) -> None:

@@ -124,20 +124,20 @@ def add_resource_server(
     :raises Conflict: the organization has the maximum number of resource servers or of identifiers.
     """
     default_members: dict[str, Any] = NewResourceServerSchema(exclude=["resource", "name", "scopes"]).load({})
-    columns = default_members | {"resource": resource, "name": name, "scopes": scopes, **members}
-    refuse_unknown_agent(transaction, columns["agent_id"])
+    server_columns = default_members | {"resource": resource, "name": name, "scopes": scopes, **members}
+    refuse_unknown_agent(transaction, server_columns["agent_id"])
     if owned_name(resource) is None:
         message = "must not be an audience that all customers of a cloud share: set it as the audience only"
         raise ValidationError(details={"resource": [message]})
     _check_and_claim(transaction, settings, "resource", resource)
-    claimed_audience = _claim_audience(transaction, settings, columns["audience"])
+    claimed_audience = _claim_audience(transaction, settings, server_columns["audience"])
     try:
         server_rows = transaction.fetch(
             "oauth/add_resource_server",
             resource_server_id=uuid.uuid4(),
             audience_claim=claimed_audience,
             max_resource_servers=MAX_RESOURCE_SERVERS,
-            **columns,
+            **server_columns,
         )
     except psycopg.errors.UniqueViolation:
         raise ResourceTaken from None
