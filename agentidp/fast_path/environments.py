@@ -37,7 +37,7 @@ def create_environment(request: Any, connection: Any, cfg: Config) -> tuple[wsgi
         or shared_environ is None
         or shared_environ["agentidp.kind"] != (request.version, request.scheme)
     ):
-        return _create_by_gunicorn(request, connection, cfg, can_share=has_plain_headers)
+        return _create_environment_by_gunicorn(request, connection, cfg, can_share=has_plain_headers)
     path = request.path
     environ = {
         **shared_environ,
@@ -52,7 +52,7 @@ def create_environment(request: Any, connection: Any, cfg: Config) -> tuple[wsgi
     return wsgi.Response(request, connection.sock, cfg), environ
 
 
-def _create_by_gunicorn(
+def _create_environment_by_gunicorn(
     request: Any, connection: Any, cfg: Config, *, can_share: bool
 ) -> tuple[wsgi.Response, dict[str, Any]]:
     response, environ = wsgi.create(request, connection.sock, connection.client, connection.server, cfg)

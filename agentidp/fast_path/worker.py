@@ -131,10 +131,10 @@ class PollingWorker(Worker):
     def accept(self, listener: Any) -> None:
         """Accept a new connection, which then waits for its first request."""
         try:
-            client_socket, address = listener.accept()
+            client_socket, client_address = listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
             return
-        connection = Connection(self.cfg, client_socket, address, listener.getsockname())
+        connection = Connection(self.cfg, client_socket, client_address, listener.getsockname())
         with self._lock:
             self.nr_conns += 1
         self._await_events(connection, self.cfg.keepalive)
