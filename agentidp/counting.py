@@ -107,10 +107,10 @@ def get_client_address() -> str:
 
 
 @lru_cache(maxsize=4096)
-def find_network(address: str) -> str:
+def find_network(ip_text: str) -> str:
     """Return the /24 network of an IPv4 address, the /48 network of an IPv6 address, or ``unknown`` for other text."""
     try:
-        ip = ip_address(address)
+        ip = ip_address(ip_text)
     except ValueError:
         return "unknown"
     if isinstance(ip, IPv6Address):

@@ -160,10 +160,10 @@ def _add_agent(transaction: Transaction, agent: DemoAgent, expires_at: datetime)
     scopes = [*(SCOPES if agent is OPERATOR else DEFAULT_SCOPES)]
     if agent.resource:
         scopes += SERVERS[agent.resource][1]
-    members: dict[str, Any] = {"name": agent.name, "description": agent.description, "owner": agent.owner}
+    agent_members: dict[str, Any] = {"name": agent.name, "description": agent.description, "owner": agent.owner}
     if agent in PUBLIC_CLIENTS:
-        members["redirect_uris"] = [REDIRECT_URI]
-    agent_id: UUID = add_agent(transaction, scopes=scopes, max_agents=Settings.max_agents, **members).agent_id
+        agent_members["redirect_uris"] = [REDIRECT_URI]
+    agent_id: UUID = add_agent(transaction, scopes=scopes, max_agents=Settings.max_agents, **agent_members).agent_id
     jwks = PUBLIC_JWKS if agent in PUBLIC_CLIENTS else None
     add_credential(transaction, agent_id, label="production", expires_at=expires_at, jwks=jwks)
     return agent_id

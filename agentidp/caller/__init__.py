@@ -244,8 +244,8 @@ def bearer(scope: str) -> Callable[[View], View]:
         # MCP calls the view without this decorator, by the attribute __wrapped__ (agentidp/mcp/tools.py).
         @wraps(view)
         def call_view(*args: Any, **kwargs: Any) -> Any:
-            context = current_context()
-            caller = context.caller = authenticate(context.at)
+            request_context = current_context()
+            caller = request_context.caller = authenticate(request_context.at)
             try:
                 # The request waits before the checks, because even a refused request is counted in the database.
                 wait_for_turn(caller.organization_id)
@@ -329,9 +329,9 @@ def init_app(app: Flask) -> None:
         is_public = view is None or declarations_of(view).authentication in (None, "public")
         if (is_public or request.method == "OPTIONS") and request.path.startswith(API_PREFIX):
             with contextlib.suppress(ApiError, DatabaseUnavailable):
-                context = current_context()
-                context.caller = authenticate(context.at)
-                context.caller.admit()
+                request_context = current_context()
+                request_context.caller = authenticate(request_context.at)
+                request_context.caller.admit()
 
     app.after_request(_end_turn)
     app.after_request(_complete_challenge)

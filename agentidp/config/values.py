@@ -37,13 +37,13 @@ def read_secret(env: Mapping[str, str], setting: str, setting_of_file: str) -> t
     :returns: the name of the variable that is set, and the secret. The secret is None if neither variable is set.
     :raises ConfigurationError: both variables are set, or the file cannot be read.
     """
-    secret, secret_file = env.get(setting), env.get(setting_of_file)
-    if secret is not None and secret_file is not None:
+    secret, secret_path = env.get(setting), env.get(setting_of_file)
+    if secret is not None and secret_path is not None:
         raise ConfigurationError(f"set {setting} or {setting_of_file}, not both")
-    if secret_file is None:
+    if secret_path is None:
         return setting, secret
     try:
-        return setting_of_file, Path(secret_file).read_text(encoding="utf-8").strip()
+        return setting_of_file, Path(secret_path).read_text(encoding="utf-8").strip()
     except OSError as error:
         raise ConfigurationError(f"{setting_of_file} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
