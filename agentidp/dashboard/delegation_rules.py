@@ -43,13 +43,15 @@ LABELS = forms.labels([*rule_form.MEMBERS, *MEMBERS]) | {"resources": "What they
 def list_delegation_rules(caller: Caller) -> Response:
     """Show all delegation rules, oldest first."""
     period = Period.of(MAX_DAYS, caller.at)
-    rules, delegations = caller.read_together(Call("delegation/list_rules", {}), build_delegations_call(period, None))
+    rules, delegation_rows = caller.read_together(
+        Call("delegation/list_rules", {}), build_delegations_call(period, None)
+    )
     agent_ids = list({agent_id for rule in rules for agent_id in rule.agent_ids})
     names_by_id = {agent.agent_id: agent.name for agent in caller.read("audit/agent_names", agent_ids=agent_ids)}
     return pages.page(
         "delegation_rules.html",
         here="delegation",
-        rules=[(rule, _find_last_use(rule, delegations, period.first)) for rule in rules],
+        rules=[(rule, _find_last_use(rule, delegation_rows, period.first)) for rule in rules],
         names_by_id=names_by_id,
         members=DETAILS,
         max_rules=MAX_RULES,
@@ -101,11 +103,11 @@ def delete_delegation_rule(caller: Caller, delegation_rule_id: UUID) -> Response
         Call("delegation/list_rules", {}), build_count_grants_call(rule_id=delegation_rule_id)
     )
     rule = find_rule(rules, delegation_rule_id)
-    apps_phrase = f" and the apps of {', '.join(rule.client_hosts)}" if rule.client_hosts else ""
+    client_hosts_phrase = f" and the apps of {', '.join(rule.client_hosts)}" if rule.client_hosts else ""
     message = (
-        f"{format_count(len(rule.agents), 'agent')}{apps_phrase} can act by this rule. After you delete the rule, no "
-        "token is issued under it, and APIs that check each token by introspection refuse tokens that were issued "
-        "under it."
+        f"{format_count(len(rule.agents), 'agent')}{client_hosts_phrase} can act by this rule. After you delete the "
+        "rule, no token is issued under it, and APIs that check each token by introspection refuse tokens that were "
+        "issued under it."
     )
     if grant_count_row.grants:
         message += f" {describe_ended_grants(grant_count_row.grants)}"

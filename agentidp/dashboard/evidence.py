@@ -80,15 +80,17 @@ class Evidence:
 def build_calls(finding: StoredFinding, at: datetime) -> list[Call]:
     """Return the statements that read, for :func:`build_evidence`, the evidence of a finding."""
     first_day, last_day = _find_drawn_days(finding, at)
-    is_by_hour, agent_ids = _is_by_hour(finding, at), _find_drawn_agents(finding)
+    is_by_hour, agent_ids = _is_drawn_by_hour(finding, at), _find_drawn_agents(finding)
     if finding.credential_id is not None:
-        name = "analytics/agent_use"
+        statement_name = "analytics/agent_use"
     elif agent_ids:
-        name = "analytics/agent_usage_by_hour" if is_by_hour else "analytics/agent_activity"
+        statement_name = "analytics/agent_usage_by_hour" if is_by_hour else "analytics/agent_activity"
     else:
-        name = "analytics/usage_by_hour" if is_by_hour else "analytics/usage_by_day"
+        statement_name = "analytics/usage_by_hour" if is_by_hour else "analytics/usage_by_day"
     bounds: dict[str, Any] = {"first": first_day, "last": last_day}
-    usage_calls = [Call(name, bounds | {"agent_id": agent_id}) for agent_id in agent_ids] or [Call(name, bounds)]
+    usage_calls = [Call(statement_name, bounds | {"agent_id": agent_id}) for agent_id in agent_ids] or [
+        Call(statement_name, bounds)
+    ]
     event_bounds = {"since": finding.begins - DAY, "until": min(finding.ends, at)}
     return [*usage_calls, Call("findings/markers", event_bounds | {"max_events": thresholds.MAX_AUDIT_EVENTS})]
 
@@ -98,13 +100,13 @@ def build_evidence(finding: StoredFinding, at: datetime, *row_lists: Rows) -> Ev
     *usage_row_lists, marker_rows = row_lists
     unit, limit_label = kind_of(finding).counted, LIMITS.get(finding.kind, "expected")
     line_label = _describe_line(finding, limit_label, at)
-    counts = _sum_counts(finding, [usage_row for usage_rows in usage_row_lists for usage_row in usage_rows], unit)
+    usage_counts = _sum_counts(finding, [usage_row for usage_rows in usage_row_lists for usage_row in usage_rows], unit)
     return Evidence(
         unit=unit,
         agent_ids=_find_drawn_agents(finding),
         charts=[
             (day, replace(chart, unit=unit, line_label=line_label, has_steps=True))
-            for day, chart in _draw_charts(finding, counts, unit, at)
+            for day, chart in _draw_charts(finding, usage_counts, unit, at)
         ],
         drawn_days=_find_drawn_days(finding, at),
         period=_build_period(finding, at),
@@ -115,7 +117,7 @@ def build_evidence(finding: StoredFinding, at: datetime, *row_lists: Rows) -> Ev
 
 
 def _describe_line(finding: StoredFinding, limit: str, at: datetime) -> str:
-    is_spread = limit == "limit" and finding.ends - finding.begins > (HOUR if _is_by_hour(finding, at) else DAY)
+    is_spread = limit == "limit" and finding.ends - finding.begins > (HOUR if _is_drawn_by_hour(finding, at) else DAY)
     return "limit, spread evenly" if is_spread else limit
 
 
@@ -137,7 +139,7 @@ def _list_changes(finding: StoredFinding, markers: Rows) -> list[tuple[datetime,
 def _draw_charts(finding: StoredFinding, counts: Counts, unit: str, at: datetime) -> list[tuple[date | None, Chart]]:
     first_day, last_day = _find_drawn_days(finding, at)
     days = [first_day + day_offset * DAY for day_offset in range((last_day - first_day).days + 1)]
-    if _is_by_hour(finding, at):
+    if _is_drawn_by_hour(finding, at):
         return [(day, _draw_hours(finding, day, counts, unit, at)) for day in days]
     return [(None, _draw_days(finding, days, counts, _build_period(finding, at)))]
 
@@ -177,21 +179,21 @@ def _find_days(finding: StoredFinding, at: datetime) -> tuple[date, date]:
 def _find_drawn_days(finding: StoredFinding, at: datetime) -> tuple[date, date]:
     """Return the first and the last drawn day. A chart by day begins :data:`DAYS_BEFORE` days before the finding."""
     first_day, last_day = _find_days(finding, at)
-    if not _is_by_hour(finding, at):
+    if not _is_drawn_by_hour(finding, at):
         first_day = max(first_day - DAYS_BEFORE * DAY, last_day - (MAX_DAYS_DRAWN - 1) * DAY)
     return first_day, last_day
 
 
-def _is_by_hour(finding: StoredFinding, at: datetime) -> bool:
+def _is_drawn_by_hour(finding: StoredFinding, at: datetime) -> bool:
     first_day, last_day = _find_days(finding, at)
     # Rejections are shown per day, because their expected number is not known per hour.
     has_hourly_counts = finding.ends - finding.begins < DAY and finding.kind != "rejections"
     return (last_day - first_day).days < MAX_DAYS_OF_HOURS and has_hourly_counts
 
 
-def _sum_counts(finding: StoredFinding, rows: Rows, unit: str) -> Counts:
+def _sum_counts(finding: StoredFinding, usage_rows: Rows, unit: str) -> Counts:
     counts_by_time: Counts = Counter()
-    for usage_row in rows:
+    for usage_row in usage_rows:
         if hasattr(usage_row, "credential_id"):
             if usage_row.credential_id == finding.credential_id:
                 counts_by_time[usage_row.on_day, None] += sum(usage_row.hours)

@@ -84,8 +84,8 @@ def export_days(caller: Caller) -> Response:
     days_query = usage_filter.build_days_query(**period.bounds)
     [usage_rows] = caller.read_together(days_query.call)
     usage_columns = ("tokens",) if usage_filter.counts_tokens_only else USAGE
-    get_values = attrgetter("day", *usage_columns)
-    csv_rows = [list(get_values(day)) for day in days_query.build_days(usage_rows)]
+    get_csv_values = attrgetter("day", *usage_columns)
+    csv_rows = [list(get_csv_values(day)) for day in days_query.build_days(usage_rows)]
     return _send_csv(f"days-{period.first}-{period.last}", ("date", *usage_columns), csv_rows)
 
 
@@ -197,7 +197,7 @@ def export_agents(caller: Caller) -> Response:
     [agent_rows] = caller.read_together(agents_call)
     file_name = f"agents-{period.first}-{period.last}"
     if count_matches(agent_rows) <= MAX_AT_ONCE:
-        return _send_csv(file_name, AGENT_COLUMNS, [_list_values(agent_row) for agent_row in agent_rows])
+        return _send_csv(file_name, AGENT_COLUMNS, [_list_agent_values(agent_row) for agent_row in agent_rows])
     [first_agent_rows] = caller.read_together(build_next_agents_call(agents_call, UUID(int=0), MAX_EXAMINED))
     response = _send_csv(file_name, AGENT_COLUMNS, [])
     csv_header = response.get_data(as_text=True)
@@ -210,13 +210,13 @@ def export_agents(caller: Caller) -> Response:
 def _export_further_agents(caller: Caller, agents_call: Call, agent_rows: Rows) -> Iterator[str]:
     """Yield the agents that *agents_call* selects as CSV, ordered by id. *agent_rows* are the first rows."""
     while agent_rows:
-        csv_rows = [_list_values(agent_row) for agent_row in agent_rows if agent_row.is_listed]
+        csv_rows = [_list_agent_values(agent_row) for agent_row in agent_rows if agent_row.is_listed]
         if csv_rows:
             yield format_csv(None, csv_rows)
         [agent_rows] = caller.read_together(build_next_agents_call(agents_call, agent_rows[-1].agent_id, MAX_EXAMINED))
 
 
-def _list_values(agent: Any) -> list[Any]:
+def _list_agent_values(agent: Any) -> list[Any]:
     activity_hours = (timestamp(hour) for hour in (agent.last_token, agent.last_request, agent.last_rejection))
     member_values = (getattr(agent, member.column) for member in LISTED_MEMBERS)
     return [agent.agent_id, agent.name, agent.status, *_usage(agent), *activity_hours, *member_values]
@@ -230,8 +230,10 @@ def export_agents_of_day(caller: Caller, on_day: str) -> Response:
     agents_call = build_usage_by_agent_call(day, limit=None)
     [agent_rows] = caller.read_together(agents_call)
     hour = agents_call.parameters["at_hour"]
-    name = f"agents-{day}" if hour is None else f"agents-{day}-{hour:02}h"
-    return _send_csv(name, ("agentId", "name", *USAGE), [[row.agent_id, row.name, *_usage(row)] for row in agent_rows])
+    file_name = f"agents-{day}" if hour is None else f"agents-{day}-{hour:02}h"
+    return _send_csv(
+        file_name, ("agentId", "name", *USAGE), [[row.agent_id, row.name, *_usage(row)] for row in agent_rows]
+    )
 
 
 def _download(name: str, response: Response) -> Response:

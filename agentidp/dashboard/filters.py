@@ -59,10 +59,10 @@ def coordinate(value: float) -> str:
     return f"{value:g}"
 
 
-def break_lines(address: str) -> Markup:
+def break_lines(url_or_subject: str) -> Markup:
     """Return a URL or a subject as HTML, in which lines may break after ``/``, ``:`` and ``.``."""
-    address_parts = re.findall("(?:^[a-z]+://)?[^/:.]*[/:.]*", address)
-    return Markup("").join(Markup('<span class="part">{}</span>').format(part) for part in address_parts if part)
+    breakable_parts = re.findall("(?:^[a-z]+://)?[^/:.]*[/:.]*", url_or_subject)
+    return Markup("").join(Markup('<span class="part">{}</span>').format(part) for part in breakable_parts if part)
 
 
 def with_code(sentence: str) -> Markup:
@@ -182,18 +182,20 @@ def build_next_link(finding: Finding) -> Link:
 def format_time_range(finding: StoredFinding, at: datetime) -> Markup:
     """Return, as HTML, the time that a finding is about: without an end if it was ongoing at the last evaluation."""
     begins, ends = finding.begins.astimezone(UTC), finding.ends.astimezone(UTC)
-    begin_html = _time(begins, f"{time_label(begins, at)} UTC")
+    begin_html = _to_html(begins, f"{time_label(begins, at)} UTC")
     if finding.is_ongoing and finding.last_seen_at <= ends <= at:
         return Markup("since ") + begin_html
     end_day = charts.last_day(ends)
     if begins.time() == ends.time() == time():
-        begin_html = _time(begins, day_label(begins, at))
-        return begin_html if end_day == begins.date() else begin_html + " to " + _time(end_day, day_label(end_day, at))
+        begin_html = _to_html(begins, day_label(begins, at))
+        return (
+            begin_html if end_day == begins.date() else begin_html + " to " + _to_html(end_day, day_label(end_day, at))
+        )
     end_label = f"{ends:%H:%M}" if begins.date() == end_day else time_label(ends, at)
-    return begin_html + " to " + _time(ends, f"{end_label} UTC")
+    return begin_html + " to " + _to_html(ends, f"{end_label} UTC")
 
 
-def _time(when: date, label: str) -> Markup:
+def _to_html(when: date, label: str) -> Markup:
     """Return a day or an instant as HTML. The page's script adds the reader's local time to an instant."""
     is_instant = isinstance(when, datetime) and label.endswith("UTC")
     time_value = f"{when:%Y-%m-%dT%H:%MZ}" if is_instant else f"{when:%Y-%m-%d}"

@@ -38,23 +38,29 @@ def show_finding(caller: Caller, finding_id: UUID) -> Response:
 @session.required_to(SCOPE)
 def act_on_finding(caller: Caller, finding_id: UUID, action: str) -> Response:
     """Acknowledge, mute or unmute a finding, and redirect to the page from which the form was sent."""
-    schema = actions.MuteSchema() if action == "mute" else actions.NoteSchema()
-    form_fields = forms.members(schema)
+    action_schema = actions.MuteSchema() if action == "mute" else actions.NoteSchema()
+    form_fields = forms.members(action_schema)
     try:
-        action_values = forms.load(schema, forms.build_body(form_fields, forms.read_fields(form_fields)))
+        action_values = forms.load(action_schema, forms.build_body(form_fields, forms.read_fields(form_fields)))
         with session.begin_change(caller, SCOPE) as transaction:
             actions.apply_action(transaction, finding_id, ACTIONS[action], **action_values)
     except ValidationError as error:
         message = " ".join(forms.describe_errors(error, LABELS).values())
         return _render_finding(caller, finding_id, error.status, message=message, form=request.form)
-    path = request.form.get("back", "")
-    return pages.see_other(f"{path}#finding-{finding_id}" if _BACK.fullmatch(path) else f"/findings/{finding_id}")
+    back_path = request.form.get("back", "")
+    return pages.see_other(
+        f"{back_path}#finding-{finding_id}" if _BACK.fullmatch(back_path) else f"/findings/{finding_id}"
+    )
 
 
 def _render_finding(caller: Caller, finding_id: UUID, status: int = 200, **context: Any) -> Response:
     finding, at = read_callers_finding(caller, finding_id), caller.at.astimezone(UTC)
-    history_rows, *rows = caller.read_together(
+    history_rows, *evidence_row_lists = caller.read_together(
         Call("finding_state/finding_history", {"finding_id": finding_id}), *evidence.build_calls(finding, at)
     )
-    context |= {"finding": finding, "history": history_rows, "evidence": evidence.build_evidence(finding, at, *rows)}
+    context |= {
+        "finding": finding,
+        "history": history_rows,
+        "evidence": evidence.build_evidence(finding, at, *evidence_row_lists),
+    }
     return pages.page("finding.html", status, here="findings", **context)

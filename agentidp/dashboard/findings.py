@@ -39,9 +39,11 @@ class Selection:
     def selects(self, finding: StoredFinding, owners_by_agent: dict[UUID, str]) -> bool:
         """Return whether a finding is about an agent with the selected owner, and with the selected ID or name."""
         has_owner = not self.owner or self.owner in map(owners_by_agent.get, finding.agent_ids)
-        search = self.agent.casefold()
+        search_text = self.agent.casefold()
         agent_names = [finding.agent_name or "", *(contributor.agent_name for contributor in finding.agents)]
-        has_agent = search in map(str, finding.agent_ids) or any(search in name.casefold() for name in agent_names)
+        has_agent = search_text in map(str, finding.agent_ids) or any(
+            search_text in agent_name.casefold() for agent_name in agent_names
+        )
         return has_owner and has_agent
 
 
@@ -49,27 +51,27 @@ class Selection:
 @session.required
 def list_findings(caller: Caller) -> Response:
     """Show a page of the findings of the last 90 days that the filters select, ongoing and urgent findings first."""
-    selection, page = _read_selection(), read_page_number()
+    selection, page_number = _read_selection(), read_page_number()
     return pages.page(
         "findings.html",
-        slow_part=lambda: _read_slow_part(caller, selection, page),
+        slow_part=lambda: _read_slow_part(caller, selection, page_number),
         here="findings",
         selection=selection,
     )
 
 
-def _read_slow_part(caller: Caller, selection: Selection, page: int) -> dict[str, Any]:
-    listing = read_listing(caller, MAX_DAYS)
-    findings = listing.findings if listing else []
+def _read_slow_part(caller: Caller, selection: Selection, page_number: int) -> dict[str, Any]:
+    findings_listing = read_listing(caller, MAX_DAYS)
+    findings = findings_listing.findings if findings_listing else []
     agent_ids = {agent_id for finding in findings for agent_id in finding.agent_ids}
     [agent_rows] = caller.read_together(Call("audit/agent_names", {"agent_ids": list(agent_ids)}))
     owners_by_agent = {agent_row.agent_id: agent_row.owner for agent_row in agent_rows}
     findings = filter_findings(findings, state=selection.state or None, kind=selection.kind or None, agent=None)
     incidents = group_into_incidents([finding for finding in findings if selection.selects(finding, owners_by_agent)])
-    page_rows, page_links = select_page(build_finding_rows(incidents), page)
+    rows_on_page, page_links = select_page(build_finding_rows(incidents), page_number)
     return {
-        "listing": listing,
-        "listed": page_rows,
+        "listing": findings_listing,
+        "listed": rows_on_page,
         "selected": incidents,
         "states": STATES,
         "kinds": {kind: kind_label(kind) for kind in KINDS},
@@ -80,9 +82,9 @@ def _read_slow_part(caller: Caller, selection: Selection, page: int) -> dict[str
 
 
 def _read_selection() -> Selection:
-    selection = Selection(**{name: request.args.get(name, "").strip() for name in Selection.__slots__})
+    selection = Selection(**{parameter: request.args.get(parameter, "").strip() for parameter in Selection.__slots__})
     if selection.state not in ("", *STATES) or selection.kind not in ("", *STORED_KINDS):
         raise ValidationError("The findings cannot be filtered by this.")
-    if any(len(name) > MAX_NAME or "\0" in name for name in (selection.agent, selection.owner)):
+    if any(len(typed_name) > MAX_NAME or "\0" in typed_name for typed_name in (selection.agent, selection.owner)):
         raise ValidationError(f"The name of an agent or an owner has at most {MAX_NAME} characters.")
     return selection
