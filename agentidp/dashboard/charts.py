@@ -369,6 +369,6 @@ def _round_up(count: int) -> int:
     """Return the first of 2, 4, … 20, 24, 30, 40, … that is at least *count*. Half of the result is a whole number."""
     if count <= 10:
         return max(2, count + count % 2)
-    factors = (12, 14, 16, 18, 20, 24, 30, 40, 50, 60, 80, 100)
-    magnitude: int = 10 ** (len(str(count - 1)) - 2)
-    return next(magnitude * factor for factor in factors if count <= magnitude * factor)
+    round_numbers = (12, 14, 16, 18, 20, 24, 30, 40, 50, 60, 80, 100)
+    power_of_ten: int = 10 ** (len(str(count - 1)) - 2)
+    return next(power_of_ten * round_number for round_number in round_numbers if count <= power_of_ten * round_number)

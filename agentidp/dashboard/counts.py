@@ -50,7 +50,7 @@ def build_days(rows: Rows) -> list[DayUsage]:
 
 def match_days(days: list[DayUsage], comparison: Comparison, first_usage_day: date | None) -> list[DayUsage | None]:
     """Return the usage on the earlier day of each day of a period; ``None`` if missing or before the first usage."""
-    usage_by_day = {day.day: day for day in days if first_usage_day and day.day >= first_usage_day}
+    usage_by_day = {usage.day: usage for usage in days if first_usage_day and usage.day >= first_usage_day}
     return [usage_by_day.get(day) if day else None for day in comparison.days]
 
 

@@ -40,14 +40,14 @@ FILTERS = {
 @session.required_to(*AGENTS)
 def list_credentials(caller: Caller) -> Response:
     """Show a page of the credentials that the filter selects, credentials with most tokens first."""
-    filter_name, page = request.args.get("show", ""), read_page_number()
+    filter_name, page_number = request.args.get("show", ""), read_page_number()
     if filter_name not in FILTERS:
         raise ValidationError("The credentials cannot be filtered by this.")
     period = parse_period(caller.at)
     usage_filter = read_usage_filter(caller, period)
     return pages.page(
         "credentials.html",
-        slow_part=lambda: _read_slow_part(caller, period, usage_filter, filter_name, page),
+        slow_part=lambda: _read_slow_part(caller, period, usage_filter, filter_name, page_number),
         here="credentials",
         kind="credentials",
         show=filter_name,
@@ -59,7 +59,7 @@ def list_credentials(caller: Caller) -> Response:
 
 
 def _read_slow_part(
-    caller: Caller, period: Period, usage_filter: UsageFilter, filter_name: str, page: int
+    caller: Caller, period: Period, usage_filter: UsageFilter, filter_name: str, page_number: int
 ) -> dict[str, Any]:
     attribution, _ = usage_filter.read_attribution(caller, period)
     # The usage without a credential has no created_at, and is left out. Expired credentials are included.
@@ -69,7 +69,7 @@ def _read_slow_part(
     selectors = build_selectors(unrevoked_usages, caller.at)
     usages_by_filter = {name: list(filter(is_selected, unrevoked_usages)) for name, is_selected in selectors.items()}
     counts_by_filter = {name: len(selected_usages) for name, selected_usages in usages_by_filter.items()}
-    listed_credentials, page_links = select_page(usages_by_filter[filter_name], page)
+    listed_credentials, page_links = select_page(usages_by_filter[filter_name], page_number)
     url_query = usage_filter.add_to_query(period.query)
     return {"credentials": listed_credentials, "counts": counts_by_filter, "query": url_query, **page_links}
 
@@ -100,11 +100,11 @@ def show_credential(caller: Caller, agent_id: UUID, credential_id: UUID) -> Resp
 def list_credential_usages(attribution: Attribution) -> list[CredentialUsage]:
     """Return the credentials by their tokens, most tokens first. Credentials created after the period are last."""
     credentials_of_period = [usage for usage in list_used_credentials(attribution) if usage.created_at]
-    ids_of_period = {usage.credential_id for usage in credentials_of_period}
+    credential_ids_of_period = {usage.credential_id for usage in credentials_of_period}
     newer_credentials = [
         CredentialUsage(**row._asdict(), agent_name=attribution.names_by_id[row.agent_id], days=attribution.period.days)
         for row in attribution.credentials
-        if row.credential_id not in ids_of_period
+        if row.credential_id not in credential_ids_of_period
     ]
     return credentials_of_period + newer_credentials
 
