@@ -144,12 +144,15 @@ def test_token(token: TextIO, agent: str | None, organization: str | None, at: d
     if (is_terminal() and not as_json) or not is_accepted or results[0].note:
         print_text(_describe_verdict(results), err=as_json or not is_terminal())
     if as_json:
-        show([rule_results.describe_result(result) for result in results], as_json)
+        show([rule_results.describe_result(rule_result) for rule_result in results], as_json)
     elif is_terminal():
-        for result in results:
-            _print_comparisons(result)
+        for rule_result in results:
+            _print_comparisons(rule_result)
     else:
-        show([comparison_row for result in results for comparison_row in _describe_comparisons(result)], as_json)
+        show(
+            [comparison_row for rule_result in results for comparison_row in _describe_comparisons(rule_result)],
+            as_json,
+        )
     if not is_accepted:
         raise SystemExit(1)
 

@@ -98,9 +98,11 @@ def _print_import(import_result: Imported, is_dry_run: bool, as_json: bool) -> N
     elif import_result.repeats:
         click.echo(f"This file was imported at {import_members['repeats']}. Nothing was added.")
     else:
-        counts = ", ".join(f"{import_members[name]:,} {name}" for name in ("records", "tokens", "requests", "rejected"))
+        counts_text = ", ".join(
+            f"{import_members[name]:,} {name}" for name in ("records", "tokens", "requests", "rejected")
+        )
         period_phrase = f" from {import_members['first']} to {import_members['last']}" if import_result.first else ""
-        click.echo(f"{'Would import' if is_dry_run else 'Imported'} {counts}{period_phrase}.")
+        click.echo(f"{'Would import' if is_dry_run else 'Imported'} {counts_text}{period_phrase}.")
 
 
 @commands.command("export")
@@ -162,7 +164,9 @@ def prune_usage(months: int, organization: str | None, is_dry_run: bool) -> None
         if organization is not None:
             organization_ids = [find_organization(services, organization).organization_id]
         else:
-            organization_ids = [row.organization_id for row in organizations.list_organizations(database_url)]
+            organization_ids = [
+                organization_row.organization_id for organization_row in organizations.list_organizations(database_url)
+            ]
         tokens_by_organization = {
             organization_id: count_tokens_by_day(database_url, organization_id, first_kept=first_kept_day, at=now)
             for organization_id in organization_ids
