@@ -97,8 +97,8 @@ def create_app(config: Settings | None = None, *, clock: Callable[[], datetime] 
     provider.init_app(app, settings)
     dashboard.init_app(app)
     authorization.init_app(app)
-    for module in ROUTES:
-        app.register_blueprint(module.blueprint)
+    for route_module in ROUTES:
+        app.register_blueprint(route_module.blueprint)
     return app
 
 

@@ -57,7 +57,9 @@ def build_tools(app: Flask, document: dict[str, Any]) -> dict[str, Tool]:
 
 def _find_operation(document: dict[str, Any], rule: Rule) -> dict[str, Any]:
     operation_id = rule.endpoint.rpartition(".")[2]
-    operations: list[dict[str, Any]] = [path["get"] for path in document["paths"].values() if "get" in path]
+    operations: list[dict[str, Any]] = [
+        path_item["get"] for path_item in document["paths"].values() if "get" in path_item
+    ]
     return next(operation for operation in operations if operation["operationId"] == operation_id)
 
 

@@ -171,7 +171,9 @@ def add_rule(transaction: Transaction, settings: Settings, members: dict[str, An
 
 
 def _refuse_unknown_resources(transaction: Transaction, resources: list[dict[str, Any]]) -> None:
-    scopes_by_resource = {server.resource: server.scopes for server in transaction.fetch("oauth/list_resource_servers")}
+    scopes_by_resource = {
+        server_row.resource: server_row.scopes for server_row in transaction.fetch("oauth/list_resource_servers")
+    }
     for resource_access in resources:
         resource = resource_access["resource"]
         if resource not in scopes_by_resource:

@@ -120,21 +120,21 @@ def _build_gunicorn_environment(runtime: Runtime, bind: str) -> dict[str, str]:
     return environment
 
 
-def _create_service_url(url: str) -> str:
+def _create_service_url(superuser_url: str) -> str:
     """Create the service's login role if it is missing, set a new password, and return the service's database URL.
 
     Even if an attacker makes a session of the service run ``reset role``, the login role can read and write nothing.
 
-    :param url: the URL of the migrated database, with a superuser.
+    :param superuser_url: the URL of the migrated database, with a superuser.
     """
     password = secrets.token_urlsafe(24)
-    with connect(url) as connection:
+    with connect(superuser_url) as connection:
         with contextlib.suppress(psycopg.errors.DuplicateObject):
             run_statement(connection, "database/create_login_role")
         psycopg.ClientCursor(connection).execute(load_sql("database/change_login_role"), {"password": password})
-    superuser_url = urlsplit(url)
-    database_host = superuser_url.netloc.rpartition("@")[2]
-    return superuser_url._replace(netloc=f"{LOGIN_ROLE}:{password}@{database_host}").geturl()
+    url_parts = urlsplit(superuser_url)
+    database_host = url_parts.netloc.rpartition("@")[2]
+    return url_parts._replace(netloc=f"{LOGIN_ROLE}:{password}@{database_host}").geturl()
 
 
 def _start_child(module: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
