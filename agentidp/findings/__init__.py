@@ -45,17 +45,21 @@ def compute_findings(run: Run, query: FindingsQuery) -> ComputedFindings:
 
     :raises DatabaseUnavailable: no kind could be computed.
     """
-    kinds = {name: kind for name, kind in KINDS.items() if query.includes_registry or not kind.reads_registry}
+    kinds = {kind_name: kind for kind_name, kind in KINDS.items() if query.includes_registry or not kind.reads_registry}
     calls_by_name = {MARKERS: markers.build_call(query)}
-    calls_by_name |= {name: kind.build_call(query) for name, kind in kinds.items()}
+    calls_by_name |= {kind_name: kind.build_call(query) for kind_name, kind in kinds.items()}
     rows_by_name = _read_rows(run, calls_by_name)
     marker_rows = rows_by_name.pop(MARKERS, [])
     query = markers.add_holidays(query, marker_rows)
-    findings = [finding for name, rows in rows_by_name.items() for finding in kinds[name].compute_findings(rows, query)]
+    findings = [
+        finding
+        for kind_name, rows in rows_by_name.items()
+        for finding in kinds[kind_name].compute_findings(rows, query)
+    ]
     findings = merge_uncached_tokens(name_contributors(run, merge_same_causes(findings), query))
     findings = [markers.explain_by_markers(finding, marker_rows) for finding in findings]
     findings.sort(key=lambda finding: compute_urgency(finding, query.at))
-    return ComputedFindings(findings, tuple(name for name in kinds if name not in rows_by_name))
+    return ComputedFindings(findings, tuple(kind_name for kind_name in kinds if kind_name not in rows_by_name))
 
 
 def _read_rows(run: Run, calls: dict[str, Call]) -> dict[str, Rows]:

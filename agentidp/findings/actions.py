@@ -88,17 +88,19 @@ def apply_action(
     """
     if until and not transaction.at < until <= transaction.at + MAX_MUTE:
         raise ValidationError(details={"until": [f"must be in the future, by at most {MAX_MUTE.days} days"]})
-    finding, actor = read_finding(transaction.fetch, finding_id), _read_actor_name(transaction)
+    finding, actor_name = read_finding(transaction.fetch, finding_id), _read_actor_name(transaction)
     kind, subject = finding.kind, ORGANIZATION if whole_organization else finding.subject
     if action is FindingChange.acknowledged:
-        transaction.fetch("finding_state/acknowledge_finding", finding_id=finding_id, acknowledged_by=actor, note=note)
+        transaction.fetch(
+            "finding_state/acknowledge_finding", finding_id=finding_id, acknowledged_by=actor_name, note=note
+        )
     elif action is FindingChange.muted:
-        transaction.fetch("finding_state/mute", kind=kind, subject=subject, until=until, muted_by=actor, note=note)
+        transaction.fetch("finding_state/mute", kind=kind, subject=subject, until=until, muted_by=actor_name, note=note)
     else:
         for muted_subject in (subject, ORGANIZATION):
             transaction.fetch("finding_state/unmute", kind=kind, subject=muted_subject)
     finding = read_finding(transaction.fetch, finding_id)
-    record_changes(transaction, [(finding, action)], changed_by=actor, note=note)
+    record_changes(transaction, [(finding, action)], changed_by=actor_name, note=note)
     audited_values = {"kind": kind, "about": subject, "mutedUntil": finding.muted_until, "note": note}
     audit.record(transaction, f"finding.{action}", finding_id, after=audited_values)
     return finding

@@ -40,21 +40,21 @@ def _is_near(row: Any) -> bool:
 def _make_finding(row: Any) -> Finding:
     is_exceeded = row.tokens > row.budget
     if row.crosses_on:
-        verdict = f"{'was' if is_exceeded else 'will be'} exceeded on {day_in_words(row.crosses_on)}"
+        verdict_words = f"{'was' if is_exceeded else 'will be'} exceeded on {day_in_words(row.crosses_on)}"
     else:
-        verdict = "is nearly used" if row.tokens < row.budget else "is used up"
-    limit_passed_on = row.crosses_on if is_exceeded else row.near_on if _is_near(row) else None
+        verdict_words = "is nearly used" if row.tokens < row.budget else "is used up"
+    crossing_day = row.crosses_on if is_exceeded else row.near_on if _is_near(row) else None
     return Finding(
         kind="budget",
         severity=Severity.critical if is_exceeded else Severity.warning,
         begins=instant(row.month_begins, 0),
         ends=instant(row.month_ends, 0),
-        since=instant(limit_passed_on, 0) if limit_passed_on else None,
+        since=instant(crossing_day, 0) if crossing_day else None,
         unit="tokens in the month",
         observed=row.tokens,
         expected=row.budget,
         baseline="the organization's monthly budget",
-        summary=f"The month's budget of {format_count(row.budget, 'token')} {verdict}: {row.tokens:,} "
+        summary=f"The month's budget of {format_count(row.budget, 'token')} {verdict_words}: {row.tokens:,} "
         f"({format_used_percent(row)}) so far; the forecast is {row.forecast:,}.",
         causes="There is more work than the budget was made for, or an agent asks for more tokens than it needs.",
         next_step="See which agents were issued the most this month, and whether other findings name them.",

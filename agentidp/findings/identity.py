@@ -54,26 +54,28 @@ def reconcile(
     :param not_computed: the kinds that could not be computed. Stored findings of these kinds do not end.
     """
     stored_by_computed_index = _match_findings(stored, computed)
-    pairs: list[tuple[StoredFinding | None, StoredFinding]] = []
+    finding_pairs: list[tuple[StoredFinding | None, StoredFinding]] = []
     for computed_index, finding in enumerate(computed):
         previous = stored_by_computed_index.get(computed_index)
         current = _new_finding(finding, at) if previous is None else _update_finding(previous, finding, at)
-        pairs.append((previous, current))
-    computed_ids = {current.finding_id for _, current in pairs}
+        finding_pairs.append((previous, current))
+    computed_ids = {current.finding_id for _, current in finding_pairs}
     for previous in stored:
         if previous.is_ongoing and previous.finding_id not in computed_ids and previous.kind not in not_computed:
-            pairs.append((previous, _mark_missed(previous)))
-    pairs = [
+            finding_pairs.append((previous, _mark_missed(previous)))
+    finding_pairs = [
         (previous, current)
-        for previous, current in pairs
+        for previous, current in finding_pairs
         if previous is None or finding_to_row(previous) != finding_to_row(current)
     ]
     return Reconciliation(
-        findings=[current for _, current in pairs],
-        changes=[(current, change) for previous, current in pairs for change in _list_changes(previous, current)],
+        findings=[current for _, current in finding_pairs],
+        changes=[
+            (current, change) for previous, current in finding_pairs for change in _list_changes(previous, current)
+        ],
         changed_kind_ids={
             current.finding_id
-            for previous, current in pairs
+            for previous, current in finding_pairs
             if previous and previous.is_ongoing and current.kind != previous.kind
         },
     )

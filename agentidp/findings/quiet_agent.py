@@ -82,7 +82,10 @@ def find_silence_by_hours(
 
     missed_hours = list_steady_hours(range(last_active_hour + 1, len(requests_by_hour) - 1))
     active_week_counts = [active_weeks_by_hour[(hour - first_hour) % WEEK] for hour in missed_hours]
-    if sum(compute_evidence(weeks, week_count) for weeks in active_week_counts) < thresholds.MIN_EVIDENCE_HOURS:
+    if (
+        sum(compute_evidence(active_week_count, week_count) for active_week_count in active_week_counts)
+        < thresholds.MIN_EVIDENCE_HOURS
+    ):
         return None
     last_work_hours = list_steady_hours(range(last_active_hour, last_active_hour - thresholds.WORK_HOURS, -1))
     if not was_working(requests_by_hour, last_work_hours, first_hour, week_count):
@@ -102,7 +105,7 @@ def find_silence_by_days(
     requests_by_day, last_day = sum_by_day(requests_by_hour), last_active_hour // DAY
     today = (len(requests_by_hour) - 1) // DAY
     # requests_by_weekday[n] has the requests of each past week on the weekday that comes n days after *last_day*.
-    requests_by_weekday = [requests_by_day[last_day - 7 * week_count + offset : last_day : 7] for offset in range(7)]
+    requests_by_weekday = [requests_by_day[last_day - 7 * week_count + weekday : last_day : 7] for weekday in range(7)]
     requests_of_missed_weekdays = [
         requests_by_weekday[(day - last_day) % 7] for day in range(last_day + 1, today) if day not in unknown_days
     ]

@@ -50,19 +50,21 @@ class QuietTime(NamedTuple):
         return self.begins < other.ends and other.begins < self.ends
 
 
-def find_busy_hours(active_agents_by_hour: Sequence[int], since: int) -> dict[int, int]:
-    """Return the usual number of active agents by busy hour, from hour *since* on.
+def find_busy_hours(active_agents_by_hour: Sequence[int], first_judged_hour: int) -> dict[int, int]:
+    """Return the usual number of active agents by busy hour, from hour *first_judged_hour* on.
 
     :param active_agents_by_hour: the number of active agents by hour. The last hour is not over.
     """
     hour_count = len(active_agents_by_hour)
-    first_active_hour = next((hour for hour, count in enumerate(active_agents_by_hour) if count), hour_count)
+    first_active_hour = next(
+        (hour for hour, agent_count in enumerate(active_agents_by_hour) if agent_count), hour_count
+    )
     usual_agents_by_hour = {}
-    for hour in range(since, hour_count - 1):
+    for hour in range(first_judged_hour, hour_count - 1):
         past_hours = range(hour - WEEK, first_active_hour - 1, -WEEK)[: thresholds.SILENCE_WEEKS]
-        past_counts = [active_agents_by_hour[past_hour] for past_hour in past_hours]
-        if len(past_counts) >= thresholds.MIN_SILENCE_WEEKS and median_low(past_counts) >= thresholds.MIN_USUAL_AGENTS:
-            usual_agents_by_hour[hour] = median_low(past_counts)
+        past_agents = [active_agents_by_hour[past_hour] for past_hour in past_hours]
+        if len(past_agents) >= thresholds.MIN_SILENCE_WEEKS and median_low(past_agents) >= thresholds.MIN_USUAL_AGENTS:
+            usual_agents_by_hour[hour] = median_low(past_agents)
     return usual_agents_by_hour
 
 
@@ -153,9 +155,9 @@ def is_working(active_counts: Sequence[int], usual_count: int) -> bool:
 
 
 def find_group_stops(
-    sampled_requests: Sequence[Sequence[int]], since: int, holidays: Collection[int]
+    sampled_requests: Sequence[Sequence[int]], first_judged_hour: int, holidays: Collection[int]
 ) -> list[QuietTime]:
-    """Return the periods, from hour *since* on, that begin with a stop of several agents in the same hour.
+    """Return the periods, from hour *first_judged_hour* on, that begin with a stop of several agents in the same hour.
 
     A period ends when half of the stopped agents are active again.
 
@@ -164,23 +166,27 @@ def find_group_stops(
     """
     quiet_times: list[QuietTime] = []
     current_hour = min(map(len, sampled_requests), default=0) - 1
-    for begin_hour in range(since, current_hour):
+    for begin_hour in range(first_judged_hour, current_hour):
         if quiet_times and begin_hour < quiet_times[-1].ends:
             continue
         work_hours = (hour for hour in range(begin_hour, current_hour) if hour not in holidays)
         first_hours = list(islice(work_hours, thresholds.MIN_STOPPED_HOURS))
         stopped_agents = tuple(
-            index for index, requests in enumerate(sampled_requests) if has_stopped(requests, begin_hour, first_hours)
+            agent_index
+            for agent_index, agent_requests in enumerate(sampled_requests)
+            if has_stopped(agent_requests, begin_hour, first_hours)
         )
-        active_agent_count = sum(1 for requests in sampled_requests if requests[begin_hour - 1])
+        active_agent_count = sum(1 for agent_requests in sampled_requests if agent_requests[begin_hour - 1])
         if len(stopped_agents) >= max(thresholds.MIN_STOPPED_AGENTS, thresholds.MIN_STOPPED_SHARE * active_agent_count):
             end_hour = begin_hour
             while end_hour < current_hour and 2 * sum(
-                1 for index in stopped_agents if sampled_requests[index][end_hour]
+                1 for agent_index in stopped_agents if sampled_requests[agent_index][end_hour]
             ) < len(stopped_agents):
                 end_hour += 1
             expected_hours = (end_hour - begin_hour) * active_agent_count
-            observed_hours = sum(sum(map(bool, requests[begin_hour:end_hour])) for requests in sampled_requests)
+            observed_hours = sum(
+                sum(map(bool, agent_requests[begin_hour:end_hour])) for agent_requests in sampled_requests
+            )
             if end_hour == current_hour:
                 end_hour += 1  # An ongoing quiet time includes the current hour.
             quiet_times.append(QuietTime(begin_hour, end_hour, expected_hours, observed_hours, stopped_agents))
@@ -199,5 +205,7 @@ def has_stopped(requests_by_hour: Sequence[int], stop_hour: int, hours: Sequence
     ):
         return False
     week_count = count_weeks_of_history(requests_by_hour, stop_hour // DAY)
-    active_weeks = [count_active_weeks(requests_by_hour, hour, stop_hour // DAY, week_count) for hour in hours]
-    return week_count >= thresholds.MIN_SILENCE_WEEKS and min(active_weeks) >= thresholds.STEADY_SHARE * week_count
+    active_week_counts = [count_active_weeks(requests_by_hour, hour, stop_hour // DAY, week_count) for hour in hours]
+    return (
+        week_count >= thresholds.MIN_SILENCE_WEEKS and min(active_week_counts) >= thresholds.STEADY_SHARE * week_count
+    )

@@ -190,8 +190,8 @@ def _describe_sources(sources: list[tuple[int, str, str, int]]) -> str:
     return f" Reasons: {_list_most_frequent(counts_by_reason)}. Networks: {_list_most_frequent(counts_by_network)}."
 
 
-def _list_most_frequent(counts: Counter[str]) -> str:
-    sorted_counts = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+def _list_most_frequent(counts_by_name: Counter[str]) -> str:
+    sorted_counts = sorted(counts_by_name.items(), key=lambda item: (-item[1], item[0]))
     name_phrases = [f"{name} ({count:,})" for name, count in sorted_counts[: thresholds.MAX_SOURCES]]
     unnamed_count = len(sorted_counts) - len(name_phrases)
     return ", ".join(name_phrases) + (f" and {unnamed_count} more" if unnamed_count else "")

@@ -87,9 +87,12 @@ def find_spikes(tokens_by_hour: list[int], first_requested_hour: int, agent_coun
         return []
     unusual_hours = find_unusual_hours_of_new_agent(tokens_by_hour, first_midnight)
     unusual_hours += find_unusual_hours(tokens_by_hour, first_midnight, first_requested_hour, agent_count)
-    unusual_hours_by_index = {unusual_hour.hour: unusual_hour for unusual_hour in unusual_hours}
-    hour_runs = group_adjacent(sorted(unusual_hours_by_index), thresholds.MAX_SPIKE_GAP_HOURS)
-    return [Spike([unusual_hours_by_index[hour] for hour in hour_run]) for hour_run in hour_runs]
+    unusual_hours_by_number = {unusual_hour.hour: unusual_hour for unusual_hour in unusual_hours}
+    runs_of_hour_numbers = group_adjacent(sorted(unusual_hours_by_number), thresholds.MAX_SPIKE_GAP_HOURS)
+    return [
+        Spike([unusual_hours_by_number[hour_number] for hour_number in hour_numbers])
+        for hour_numbers in runs_of_hour_numbers
+    ]
 
 
 def _first_history_day(query: FindingsQuery) -> date:

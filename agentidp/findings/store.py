@@ -75,14 +75,16 @@ def store_evaluation(
     return reconciliation.findings
 
 
-def _store_reconciliation(transaction: Transaction, result: Reconciliation) -> None:
-    escalated_ids = {finding.finding_id for finding, change in result.changes if change is FindingChange.escalated}
+def _store_reconciliation(transaction: Transaction, reconciliation: Reconciliation) -> None:
+    escalated_ids = {
+        finding.finding_id for finding, change in reconciliation.changes if change is FindingChange.escalated
+    }
     mutes = {(mute_row.kind, mute_row.subject) for mute_row in transaction.fetch("finding_state/mutes")}
-    findings, alerts = decide_alerts(result.findings, mutes, result.changed_kind_ids, escalated_ids)
+    findings, alerts = decide_alerts(reconciliation.findings, mutes, reconciliation.changed_kind_ids, escalated_ids)
     transaction.fetch("finding_state/store_findings", findings=Jsonb([*map(finding_to_row, findings)]))
     for finding_id in escalated_ids:
         transaction.fetch("finding_state/withdraw_acknowledgement", finding_id=finding_id)
-    record_changes(transaction, result.changes)
+    record_changes(transaction, reconciliation.changes)
     enqueue_alerts(transaction, alerts)
 
 

@@ -70,15 +70,15 @@ def _select_due_rows(transaction: Transaction, dormant_rows: Rows) -> Rows:
     return [agent for agent in due_rows if str(agent.agent_id) in announced_ids]
 
 
-def _announce_suspensions(transaction: Transaction, rows: Rows) -> None:
+def _announce_suspensions(transaction: Transaction, dormant_rows: Rows) -> None:
     """Announce suspensions of dormant agents, and withdraw all announcements that no longer apply."""
     suspension_times_by_id = {
         agent.agent_id: suspends_at
-        for agent in rows
+        for agent in dormant_rows
         if (suspends_at := find_suspension_time(agent, transaction.at)) is not None
     }
     transaction.fetch("agents/withdraw_suspensions", agent_ids=list(suspension_times_by_id))
-    for agent in rows:
+    for agent in dormant_rows:
         if agent.agent_id in suspension_times_by_id and agent.suspends_at is None:
             suspends_at = suspension_times_by_id[agent.agent_id]
             transaction.fetch("agents/announce_suspension", agent_id=agent.agent_id, suspends_at=suspends_at)

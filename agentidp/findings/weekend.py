@@ -46,14 +46,14 @@ def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     hour_count = hours_until(query.at, first_day)
     # The row without an agent contains the organization's days of rest.
     rest_weekdays = next((row.history for row in rows if row.agent_id is None), ())
-    histories = [(row, expand_to_hours(row.history, hour_count)) for row in rows if row.agent_id is not None]
+    rows_and_histories = [(row, expand_to_hours(row.history, hour_count)) for row in rows if row.agent_id is not None]
     agents_at_work_by_day = {}
     for day in range(HISTORY, -(-hour_count // DAY)):
         begins_at = instant(first_day, day * DAY)
         if begins_at.isoweekday() % 7 in rest_weekdays and not query.is_holiday(begins_at, begins_at + ONE_DAY):
             agents_at_work = [
                 (row, *work_tokens)
-                for row, tokens_by_hour in histories
+                for row, tokens_by_hour in rows_and_histories
                 if (work_tokens := find_unusual_work(tokens_by_hour, day))
             ]
             if agents_at_work:
@@ -131,10 +131,10 @@ def _make_finding(rest_days: list[int], agents_at_work: list[tuple[Any, int, int
     begins_at, ends_at = (instant(_first_history_day(query), day * DAY) for day in (rest_days[0], rest_days[-1] + 1))
     issued_tokens = sum(agent.count for agent in agents)
     usual_tokens = sum(agent_usual_tokens for *_, agent_usual_tokens in agents_at_work)
-    excess = issued_tokens - usual_tokens
+    excess_tokens = issued_tokens - usual_tokens
     return Finding(
         kind="weekend",
-        severity=Severity.warning if excess >= thresholds.MIN_WEEKEND_WARNING_TOKENS else Severity.info,
+        severity=Severity.warning if excess_tokens >= thresholds.MIN_WEEKEND_WARNING_TOKENS else Severity.info,
         agent_id=agents[0].agent_id if is_alone else None,
         agent_name=agents[0].agent_name if is_alone else None,
         begins=begins_at,
@@ -142,7 +142,7 @@ def _make_finding(rest_days: list[int], agents_at_work: list[tuple[Any, int, int
         unit="tokens",
         observed=issued_tokens,
         expected=usual_tokens,
-        excess=excess,
+        excess=excess_tokens,
         baseline=f"the highest of the same weekday in up to {thresholds.WEEKEND_WEEKS} weeks before, or none in hours "
         "of rest",
         agents=tuple(agents[: thresholds.MAX_CONTRIBUTORS]),
