@@ -119,10 +119,10 @@ def build_delegations_call(period: Period, agent_id: UUID | None) -> Call:
     return Call("analytics/delegations", {"agent_id": agent_id, **period.bounds})
 
 
-def add_tokens(tokens_by_day: list[int], row: Any, factor: int = 1) -> None:
-    """Add the tokens per day of a row, multiplied by *factor*, to *tokens_by_day*."""
+def add_tokens(tokens_by_day: list[int], row: Any, sign: int = 1) -> None:
+    """Add the tokens per day of a row, multiplied by *sign*, to *tokens_by_day*."""
     for day_index, day_tokens in zip(row.days, row.tokens, strict=True):
-        tokens_by_day[day_index] += factor * day_tokens
+        tokens_by_day[day_index] += sign * day_tokens
 
 
 def respond_by_day(
@@ -138,12 +138,14 @@ def respond_by_day(
     :raises ValidationError: there are more than :data:`MAX_ROWS` rows.
     """
     dates = [(period.first + timedelta(day_index)).isoformat() for day_index in range(period.days)]
-    member_names = [name for name in item_schema().fields if name not in TokensOfDaySchema().fields]
+    member_names = [
+        member_name for member_name in item_schema().fields if member_name not in TokensOfDaySchema().fields
+    ]
 
     def generate_rows() -> Iterator[dict[str, Any]]:
         for usage in usages:
             usage_json = represent(usage, caller.settings.resource)
-            common_members = {name: usage_json[name] for name in member_names}
+            common_members = {member_name: usage_json[member_name] for member_name in member_names}
             for date, tokens in zip(dates, usage_json["tokensByDay"], strict=True):
                 if tokens:
                     yield {"date": date, "tokens": tokens, **common_members}

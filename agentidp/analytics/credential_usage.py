@@ -107,9 +107,9 @@ def credential_usage(caller: Caller, period: Period, agent: UUID | None) -> Resp
 
     The numbers are exact, because a token is counted for its credential in the transaction that issues it.
     """
-    usages = list_used_credentials(read_attribution(caller, period, agent)[0])
+    credential_usages = list_used_credentials(read_attribution(caller, period, agent)[0])
     represent_usage = partial(represent_credential, own_resource=caller.settings.resource)
-    return respond(caller, period, usages, CredentialUsageItemSchema, represent_usage)
+    return respond(caller, period, credential_usages, CredentialUsageItemSchema, represent_usage)
 
 
 @usage_route(blueprint, "/credentials/days", CredentialTokensByDaySchema, AttributionArguments())

@@ -139,7 +139,7 @@ def find_quietest_hours(tokens_by_hour: Sequence[int]) -> int:
     return sums_by_hour.index(min(sums_by_hour))
 
 
-def find_lifetimes_by_resource(servers: Rows, ttl: int, at: datetime) -> defaultdict[str, int]:
+def find_lifetimes_by_resource(server_rows: Rows, ttl: int, at: datetime) -> defaultdict[str, int]:
     """Return the maximum lifetime of tokens in seconds, by resource. The empty resource is our own API.
 
     :param ttl: the lifetime in seconds of tokens for our own API and for resource servers without their own lifetime.
@@ -147,18 +147,18 @@ def find_lifetimes_by_resource(servers: Rows, ttl: int, at: datetime) -> default
     # The former token lifetime of a changed or deleted resource server is unknown, so the maximum is assumed.
     changed_since = at - timedelta(seconds=MAX_TOKEN_TTL)
     lifetimes_by_resource = defaultdict(lambda: MAX_TOKEN_TTL, {"": ttl})
-    for server in servers:
+    for server in server_rows:
         has_changed_recently = server.token_ttl_changed_at is not None and server.token_ttl_changed_at > changed_since
         lifetimes_by_resource[server.resource] = MAX_TOKEN_TTL if has_changed_recently else server.token_ttl or ttl
     return lifetimes_by_resource
 
 
-def _add_tokens(issued: Issued, row: Any, lifetime: int, factor: int = 1) -> None:
-    """Add the hourly tokens of a row, multiplied by *factor*, to *issued*."""
+def _add_tokens(issued: Issued, row: Any, lifetime: int, sign: int = 1) -> None:
+    """Add the hourly tokens of a row, multiplied by *sign*, to *issued*."""
     midnight = datetime.combine(row.on_day, time(), UTC)
     for hour, tokens in enumerate(row.hours):
         if tokens:
-            issued[midnight + timedelta(hours=hour), lifetime] += factor * tokens
+            issued[midnight + timedelta(hours=hour), lifetime] += sign * tokens
 
 
 def read_credential_impact(run: Run, agent_id: UUID, credential_id: UUID, at: datetime, ttl: int) -> Impact:
@@ -169,15 +169,18 @@ def read_credential_impact(run: Run, agent_id: UUID, credential_id: UUID, at: da
     credential_rows, token_rows, server_rows = run(
         Call("agents/list_credentials", {"agent_id": agent_id}), _build_agent_use_call(agent_id, at), RESOURCE_SERVERS
     )
-    credential_row = require_row([row for row in credential_rows if row.credential_id == credential_id])
+    credential_row = require_row(
+        [credential for credential in credential_rows if credential.credential_id == credential_id]
+    )
     lifetimes_by_resource, issued_tokens = find_lifetimes_by_resource(server_rows, ttl, at), Issued()
     for token_row in token_rows:
         if token_row.credential_id == credential_id:
             _add_tokens(issued_tokens, token_row, lifetimes_by_resource[token_row.resource])
     other_credentials = [
-        row
-        for row in credential_rows
-        if row.credential_id not in (None, credential_id) and (row.expires_at is None or row.expires_at > at)
+        credential
+        for credential in credential_rows
+        if credential.credential_id not in (None, credential_id)
+        and (credential.expires_at is None or credential.expires_at > at)
     ]
     return Impact(issued_tokens, at, last_used_at=credential_row.last_used_at, other_credentials=other_credentials)
 
@@ -250,18 +253,18 @@ def _build_agent_use_call(agent_id: UUID, at: datetime) -> Call:
     return Call("analytics/agent_use", {"agent_id": agent_id, **Period.of(DAYS, at).bounds})
 
 
-def _sum_tokens_of_actors(agent_id: UUID, delegations: Rows, first_day: date) -> list[AgentTokens]:
+def _sum_tokens_of_actors(agent_id: UUID, delegation_rows: Rows, first_day: date) -> list[AgentTokens]:
     """Return the agents that got tokens to act for *agent_id*, and the number of these tokens, most tokens first.
 
-    :param delegations: rows of ``analytics/delegations`` for a period that begins on *first_day*.
+    :param delegation_rows: rows of ``analytics/delegations`` for a period that begins on *first_day*.
     """
-    tokens_by_agent: dict[UUID, AgentTokens] = {}
-    for row in delegations:
+    tokens_by_actor: dict[UUID, AgentTokens] = {}
+    for row in delegation_rows:
         if row.subject_agent_id == agent_id != row.agent_id:
-            agent = tokens_by_agent.get(row.agent_id, AgentTokens(row.agent_id, row.agent_name, 0, first_day))
-            last_day = max(agent.last_day, first_day + timedelta(days=row.days[-1]))
-            tokens_by_agent[row.agent_id] = agent._replace(tokens=agent.tokens + sum(row.tokens), last_day=last_day)
-    return _sort_by_tokens(tokens_by_agent.values())
+            actor = tokens_by_actor.get(row.agent_id, AgentTokens(row.agent_id, row.agent_name, 0, first_day))
+            last_day = max(actor.last_day, first_day + timedelta(days=row.days[-1]))
+            tokens_by_actor[row.agent_id] = actor._replace(tokens=actor.tokens + sum(row.tokens), last_day=last_day)
+    return _sort_by_tokens(tokens_by_actor.values())
 
 
 def _sort_by_tokens(agents: Iterable[AgentTokens]) -> list[AgentTokens]:
@@ -269,11 +272,11 @@ def _sort_by_tokens(agents: Iterable[AgentTokens]) -> list[AgentTokens]:
 
 
 def _describe_use(impact: Impact) -> str:
-    instant_words = _format_instant(impact.last_used_at) if impact.last_used_at else None
+    last_use_text = _format_instant(impact.last_used_at) if impact.last_used_at else None
     if impact.last_hour is None:
-        last_use_clause = f", and the last use was at {instant_words}" if instant_words else ""
+        last_use_clause = f", and the last use was at {last_use_text}" if last_use_text else ""
         return f"No token was counted in the last {DAYS} days{last_use_clause}."
-    last_token_words = f"at {instant_words}" if instant_words else f"in the hour of {_format_instant(impact.last_hour)}"
+    last_token_words = f"at {last_use_text}" if last_use_text else f"in the hour of {_format_instant(impact.last_hour)}"
     return f"{format_count(impact.tokens, 'token')} in the last {DAYS} days, the last one {last_token_words}."
 
 

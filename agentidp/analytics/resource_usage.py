@@ -90,36 +90,40 @@ class ResourceUsage:
 @blueprint.alt_response(404, "NOT_FOUND")
 def resource_usage(caller: Caller, period: Period, agent: UUID | None) -> Response:
     """Tokens per resource, with the tokens per UTC day and the agents that got the tokens."""
-    attribution, [servers] = read_attribution(caller, period, agent, RESOURCE_SERVERS)
+    attribution, [server_rows] = read_attribution(caller, period, agent, RESOURCE_SERVERS)
     represent_usage = partial(represent_resource, own_resource=caller.settings.resource)
-    return respond(caller, period, list_used_resources(attribution, servers), ResourceUsageItemSchema, represent_usage)
+    return respond(
+        caller, period, list_used_resources(attribution, server_rows), ResourceUsageItemSchema, represent_usage
+    )
 
 
 @usage_route(blueprint, "/resources/days", ResourceTokensByDaySchema, AttributionArguments())
 @blueprint.alt_response(404, "NOT_FOUND")
 def resource_tokens_by_day(caller: Caller, period: Period, agent: UUID | None) -> Response:
     """Tokens per resource and UTC day. Days without tokens have no item."""
-    token_attribution, [servers] = read_attribution(caller, period, agent, RESOURCE_SERVERS)
-    usages = list_used_resources(token_attribution, servers)
-    return respond_by_day(caller, period, usages, ResourceTokensOfDaySchema, represent_resource)
+    attribution, [server_rows] = read_attribution(caller, period, agent, RESOURCE_SERVERS)
+    resource_usages = list_used_resources(attribution, server_rows)
+    return respond_by_day(caller, period, resource_usages, ResourceTokensOfDaySchema, represent_resource)
 
 
-def list_used_resources(attribution: Attribution, servers: Rows) -> list[ResourceUsage]:
+def list_used_resources(attribution: Attribution, server_rows: Rows) -> list[ResourceUsage]:
     """Return our own API, the resource servers, and other resources with tokens, most tokens first.
 
-    :param servers: rows of ``oauth/list_resource_servers``.
+    :param server_rows: rows of ``oauth/list_resource_servers``.
     """
     day_count = attribution.period.days
-    usage_by_resource = {server.resource: ResourceUsage(server.resource, server, [0] * day_count) for server in servers}
-    usage_by_resource[""] = ResourceUsage("", None, [0] * day_count)
+    usages_by_resource = {
+        server.resource: ResourceUsage(server.resource, server, [0] * day_count) for server in server_rows
+    }
+    usages_by_resource[""] = ResourceUsage("", None, [0] * day_count)
     for row in chain.from_iterable(take_blocks(attribution.rows)):
-        usage = usage_by_resource.setdefault(row.resource, ResourceUsage(row.resource, None, [0] * day_count))
+        usage = usages_by_resource.setdefault(row.resource, ResourceUsage(row.resource, None, [0] * day_count))
         add_tokens(usage.by_day, row)
         usage.by_agent[row.agent_id, attribution.names_by_id[row.agent_id]] += sum(row.tokens)
-    usages = [*usage_by_resource.values()]
+    resource_usages = [*usages_by_resource.values()]
     if any(attribution.not_attributed):
-        usages.append(ResourceUsage(None, None, attribution.not_attributed))
-    return sorted(usages, key=lambda usage: (-usage.tokens, usage.resource is None, usage.resource or ""))
+        resource_usages.append(ResourceUsage(None, None, attribution.not_attributed))
+    return sorted(resource_usages, key=lambda usage: (-usage.tokens, usage.resource is None, usage.resource or ""))
 
 
 def represent_resource(usage: ResourceUsage, own_resource: str) -> dict[str, Any]:

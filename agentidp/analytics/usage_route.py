@@ -45,9 +45,9 @@ def usage_route(
         @blueprint.data_response(response_schema)
         @blueprint.arguments(arguments or PeriodArguments(), location="query")
         @wraps(view)
-        def view_of_period(caller: Caller, query: dict[str, Any], **ids: UUID) -> Response:
+        def view_of_period(caller: Caller, query: dict[str, Any], **path_ids: UUID) -> Response:
             other_arguments = {argument: value for argument, value in query.items() if argument not in PERIOD_ARGUMENTS}
-            return view(caller, read_period(query, caller.at), **other_arguments, **ids)
+            return view(caller, read_period(query, caller.at), **other_arguments, **path_ids)
 
         protected_view: View = view_of_period
         return protected_view
