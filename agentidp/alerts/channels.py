@@ -76,8 +76,8 @@ class Channels:
 
     def _send_to_alertmanager(self, address: Address, message: Message, at: datetime) -> None:
         body = messages.build_alertmanager_body(message, self._dashboard)
-        url = urlsplit(address.url)
-        self._post(url._replace(path=url.path.rstrip("/") + "/api/v2/alerts"), body, {})
+        base_url = urlsplit(address.url)
+        self._post(base_url._replace(path=base_url.path.rstrip("/") + "/api/v2/alerts"), body, {})
 
     def _post(self, url: SplitResult, body: bytes, headers: dict[str, str]) -> None:
         if url.username is not None:

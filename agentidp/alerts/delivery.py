@@ -108,12 +108,12 @@ class Dispatcher:
             max_new_turns = self._compute_max_new_turns(organization_id, slow_organization_ids)
             if max_new_turns <= 0:
                 continue
-            targets = self._database.of(organization_id, at).fetch_durably(
+            target_rows = self._database.of(organization_id, at).fetch_durably(
                 "alerts/claim_targets", leased_until=at + LEASE, max_targets=max_new_turns
             )
-            for target in targets:
+            for target in target_rows:
                 self._turns[self._threads.submit(self._send_to_target, organization_id, target)] = organization_id
-            new_turn_count += len(targets)
+            new_turn_count += len(target_rows)
         return new_turn_count
 
     def _compute_max_new_turns(self, organization_id: str, slow_organization_ids: set[str]) -> int:

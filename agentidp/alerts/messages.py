@@ -113,8 +113,8 @@ def disarm(text: str) -> str:
 def build_title(message: Message) -> str:
     """Return the title of a message, with the organization's name."""
     change = message.change
-    state = {"resolved": "resolved", TEST: "test"}.get(change.change, change.severity)
-    return f"[{state}] {disarm(message.organization_name)}: {disarm(change.title)}"
+    state_or_severity = {"resolved": "resolved", TEST: "test"}.get(change.change, change.severity)
+    return f"[{state_or_severity}] {disarm(message.organization_name)}: {disarm(change.title)}"
 
 
 def build_text(message: Message, dashboard: str) -> str:

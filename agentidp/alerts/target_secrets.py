@@ -34,8 +34,8 @@ class TargetSealer:
 
         :raises Unreadable: neither the current nor the previous instance secret decrypts the address.
         """
-        url, secret = json.loads(self._sealer.open(str(target_id), sealed))
-        return Address(url=url, secret=secret)
+        url, signing_secret = json.loads(self._sealer.open(str(target_id), sealed))
+        return Address(url=url, secret=signing_secret)
 
 
 def reencrypt(settings: Settings) -> tuple[int, int]:
