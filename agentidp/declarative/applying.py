@@ -151,10 +151,10 @@ def apply_file(
 
 
 def _refuse_conflicts(agreed_plans: list[Plan], new_plans: list[Plan]) -> None:
-    if conflicts := list_conflicts(agreed_plans, new_plans):
-        conflict_lines = "".join(f"  {conflicting_object}\n" for conflicting_object in conflicts)
-        verdict = "nothing was applied, because others have changed this since the plan was printed"
-        raise ConfigurationError(f"{verdict}:\n{conflict_lines}{_ADVICE}")
+    if conflicting_changes := list_conflicts(agreed_plans, new_plans):
+        conflict_lines = "".join(f"  {conflicting_change}\n" for conflicting_change in conflicting_changes)
+        refusal_sentence = "nothing was applied, because others have changed this since the plan was printed"
+        raise ConfigurationError(f"{refusal_sentence}:\n{conflict_lines}{_ADVICE}")
 
 
 def _plan_changes(
@@ -170,10 +170,10 @@ def _plan_changes(
     content = _check_rules_of_trust(declared, settings, transaction.organization_id)
     _copy_unchanged_addresses(declared, transaction, settings, current)
     all_changes = list_changes(fill_omissions(content), current, is_pruning=True)
-    changes = all_changes if is_strict else list_changes(content, current, is_pruning=is_pruning)
-    _refuse_deleted_agents(declared, changes)
-    omissions = [] if current is None else list_omissions(changes, all_changes)
-    return Plan(transaction.organization_id, changes, omissions)
+    planned_changes = all_changes if is_strict else list_changes(content, current, is_pruning=is_pruning)
+    _refuse_deleted_agents(declared, planned_changes)
+    omissions = [] if current is None else list_omissions(planned_changes, all_changes)
+    return Plan(transaction.organization_id, planned_changes, omissions)
 
 
 def _make_changes(
@@ -228,10 +228,10 @@ def export_organizations(database_url: str, organization_ids: Iterable[str], at:
 def read_current_content(transaction: Transaction) -> dict[str, Any]:
     """Return the organization of a transaction, including its agents and other objects, as JSON of the API."""
     [organization_row] = transaction.fetch("organizations/get_organization")
-    all_agents = transaction.fetch(
+    agent_rows = transaction.fetch(
         "agents/list_agents", after_at=None, after_id=None, name=None, owner=None, limit=None
     )
-    agent_names_by_id = {agent.agent_id: agent.name for agent in all_agents}
+    agent_names_by_id = {agent.agent_id: agent.name for agent in agent_rows}
     server_rows = transaction.fetch("oauth/list_resource_servers")
     quotas_by_agent: dict[UUID | None, dict[str, Any]] = {}
     for quota in transaction.fetch("quotas/list_quotas"):
@@ -246,7 +246,7 @@ def read_current_content(transaction: Transaction) -> dict[str, Any]:
         "agents": [
             agents.represent(agent)
             | {"quotas": quotas_by_agent.get(agent.agent_id, {}), "trust": rules_by_agent.get(agent.agent_id, [])}
-            for agent in all_agents
+            for agent in agent_rows
         ],
         "provisioningRules": [
             provisioning.represent(rule_row) for rule_row in transaction.fetch("provisioning/list_rules")
@@ -285,8 +285,8 @@ def _check_rules_of_trust(declared: DeclaredOrganization, settings: Settings, or
             rule["trust"] = check_at_place(rule["trust"], check, section, rule_index, "trust")
             if "agentTemplate" in rule:
                 # Members that the file omits get their defaults, because stored templates have all members.
-                schema = provisioning.AgentTemplateSchema()
-                rule["agentTemplate"] = schema.dump(schema.load(rule["agentTemplate"]))
+                template_schema = provisioning.AgentTemplateSchema()
+                rule["agentTemplate"] = template_schema.dump(template_schema.load(rule["agentTemplate"]))
     for agent_index, agent in enumerate(content.get("agents", [])):
         for trust_index, trust in enumerate(agent.get("trust", [])):
             agent["trust"][trust_index] = check_at_place(trust, check_rule, "agents", agent_index, "trust", trust_index)
@@ -305,32 +305,34 @@ def _copy_unchanged_addresses(
     targets_by_name = {target["name"]: target for target in (current or {}).get(ALERT_TARGET.section, [])}
     problems = []
     for target_index, declared_target in enumerate(declared.content.get(ALERT_TARGET.section, [])):
-        url, existing_target = declared_target.get("url"), targets_by_name.get(declared_target["name"])
-        address = _read_address(url) if url else None
-        if existing_target is None and address is None:
+        declared_url, existing_target = declared_target.get("url"), targets_by_name.get(declared_target["name"])
+        target_url = _read_target_url(declared_url) if declared_url else None
+        if existing_target is None and target_url is None:
             place = declared.describe_place(ALERT_TARGET.section, target_index, "url")
-            variable = (url or "$").removeprefix("$")
+            variable = (declared_url or "$").removeprefix("$")
             advice = f"set {variable} or {variable}_FILE" if variable else "name a variable, such as $ON_CALL_URL"
             problems.append(f"{place}: a new alert target needs an address: {advice}")
-        elif existing_target is not None and url:
-            stored_address = _read_stored_address(transaction, settings, UUID(existing_target["targetId"]))
-            existing_target["url"] = url if address in (None, stored_address) else existing_target["destination"]
+        elif existing_target is not None and declared_url:
+            stored_url = _read_stored_url(transaction, settings, UUID(existing_target["targetId"]))
+            existing_target["url"] = (
+                declared_url if target_url in (None, stored_url) else existing_target["destination"]
+            )
     if problems:
         raise ConfigurationError("\n".join(problems))
 
 
-def _read_stored_address(transaction: Transaction, settings: Settings, target_id: UUID) -> str | None:
-    [row] = transaction.fetch("alerts/get_target", target_id=target_id)
+def _read_stored_url(transaction: Transaction, settings: Settings, target_id: UUID) -> str | None:
+    [target_row] = transaction.fetch("alerts/get_target", target_id=target_id)
     try:
-        return TargetSealer(settings).open(target_id, bytes(row.sealed)).url
+        return TargetSealer(settings).open(target_id, bytes(target_row.sealed)).url
     except Unreadable:
         return None
 
 
-def _read_address(url: str) -> str | None:
+def _read_target_url(declared_url: str) -> str | None:
     """Return the address for the text ``$NAME``: the variable's value, or the content of the file in ``NAME_FILE``."""
-    variable = url.removeprefix("$")
-    return read_secret(os.environ, variable, f"{variable}_FILE")[1]
+    variable_name = declared_url.removeprefix("$")
+    return read_secret(os.environ, variable_name, f"{variable_name}_FILE")[1]
 
 
 def _refuse_deleted_agents(declared: DeclaredOrganization, changes: list[Change]) -> None:
@@ -356,10 +358,10 @@ def _name_place_in_errors(declared: DeclaredOrganization, path: Path, change: Ch
     except NotFound:
         raise ConfigurationError(f"{declared.describe_place(*path)}: {change} no longer exists\n{_ADVICE}") from None
     except (ApiError, ma.ValidationError) as error:
-        details = error.details if isinstance(error, ApiError) else error.messages_dict
+        rules_by_member = error.details if isinstance(error, ApiError) else error.messages_dict
         problem_lines = [
             f"{declared.describe_place(*path, member_name)}: {', '.join(broken_rules)}"
-            for member_name, broken_rules in details.items()
+            for member_name, broken_rules in rules_by_member.items()
         ]
         raise ConfigurationError("\n".join(problem_lines) or f"{declared.describe_place(*path)}: {error}") from None
 
@@ -411,8 +413,8 @@ def _change_rule(transaction: Transaction, settings: Settings, change: Change, r
     if change.id is not None:
         rule_rows = transaction.fetch("delegation/list_rules" if is_delegation else "provisioning/list_rules")
         rule_row = rule_registry.find_rule(rule_rows, UUID(change.id))
-        agents_member = {"agents": rule_row.agents} if is_delegation else {}
-        new_members = rule_registry.represent_settings(rule_row) | agents_member | change.after
+        delegation_members = {"agents": rule_row.agents} if is_delegation else {}
+        new_members = rule_registry.represent_settings(rule_row) | delegation_members | change.after
         rule_registry.remove_rule(transaction, UUID(change.id))
     if change.action != "delete":
         if is_delegation:
@@ -462,7 +464,7 @@ def _change_alert_target(transaction: Transaction, settings: Settings, change: C
         return
     changed_members = dict(change.after)
     if "url" in changed_members:
-        changed_members["url"] = _read_address(changed_members["url"])
+        changed_members["url"] = _read_target_url(changed_members["url"])
     if change.id is None:
         new_target = NewAlertTargetSchema().load({"name": change.name} | changed_members)
         target_row, signing_secret = targets.add_target(transaction, settings, new_target)

@@ -85,8 +85,8 @@ def _parse_documents(text: bytes, source: str) -> Iterator[tuple[yaml.Node, Any]
                 raise _build_marked_error(node, f"aliases repeat more than {MAX_REPEATED:,} values: write them once")
             yield node, loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ConfigurationError(f"{source}, line {line}: {error.problem or error.context}") from None
+        line_number = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ConfigurationError(f"{source}, line {line_number}: {error.problem or error.context}") from None
     except RecursionError:
         raise ConfigurationError(f"{source}: is nested too deeply") from None
     except (yaml.YAMLError, ValueError) as error:

@@ -77,17 +77,21 @@ def resolve_ids(declared: list[DeclaredOrganization], existing: list[dict[str, A
     for organization in declared:
         member_name = "organizationId" if "organizationId" in organization.content else "name"
         id_or_name = organization.content[member_name]
-        ids = [existing_row["organizationId"] for existing_row in existing if existing_row[member_name] == id_or_name]
+        found_ids = [
+            existing_row["organizationId"] for existing_row in existing if existing_row[member_name] == id_or_name
+        ]
         problem = ""
-        if member_name == "organizationId" and not ids:
+        if member_name == "organizationId" and not found_ids:
             problem = f"there is no organization {id_or_name!r}"
-        elif len(ids) > 1:
-            problem = f"{len(ids)} organizations have this name: add organizationId, one of {', '.join(ids)}"
-        elif ids and ids[0] in existing_ids:
+        elif len(found_ids) > 1:
+            problem = (
+                f"{len(found_ids)} organizations have this name: add organizationId, one of {', '.join(found_ids)}"
+            )
+        elif found_ids and found_ids[0] in existing_ids:
             problem = "this organization is in the file twice"
         if problem:
             raise ConfigurationError(f"{organization.describe_place(member_name)}: {problem}")
-        existing_ids.append(ids[0] if ids else None)
+        existing_ids.append(found_ids[0] if found_ids else None)
     return existing_ids
 
 
