@@ -35,5 +35,8 @@ def add_usage(transaction: Transaction, hours_by_agent: dict[UUID, Hours]) -> No
             agent_number for agent_number, agent_hours in enumerate(hours_by_agent.values(), 1) for _ in agent_hours
         ],
         hours=[hour for agent_hours in hours_by_agent.values() for hour in agent_hours],
-        **{count_name: [counts[index] for counts in counts_per_hour] for index, count_name in enumerate(COUNTS)},
+        **{
+            count_name: [counts[count_index] for counts in counts_per_hour]
+            for count_index, count_name in enumerate(COUNTS)
+        },
     )

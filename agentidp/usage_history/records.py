@@ -106,7 +106,9 @@ def read_csv_values(source: Source) -> Iterator[Values | BadRecord]:
             required_names, optional_names = ", ".join(REQUIRED), " and ".join(OPTIONAL)
             raise BadRecord(f"the first line must name {required_names}, and may name {optional_names}, each once")
         # An optional field that the header lacks gets the index -1, because None is appended to each row.
-        select_values = itemgetter(*(header.index(name) if name in header else -1 for name in REQUIRED + OPTIONAL))
+        select_values = itemgetter(
+            *(header.index(field_name) if field_name in header else -1 for field_name in REQUIRED + OPTIONAL)
+        )
         for csv_row in csv_reader:
             source.line = csv_reader.line_num
             if len(csv_row) == len(header):
@@ -155,15 +157,15 @@ class RecordConverter:
 
     def convert(self, values: Values) -> Record:
         """Return the record for the values of its fields, or raise :class:`BadRecord` if a value breaks a rule."""
-        time, agent, tokens, requests, rejected = values
-        if not isinstance(agent, str) or not agent:
+        time, id_or_name, tokens, requests, rejected = values
+        if not isinstance(id_or_name, str) or not id_or_name:
             raise BadRecord("agent is missing: it must be an agent's id or name")
         try:
             counts = _parse_counts(tokens, requests, rejected)
         except TypeError:
             # JSON arrays and objects cannot be keys of the cache, so the function is called without its cache.
             counts = _parse_counts.__wrapped__(tokens, requests, rejected)
-        return Record(self._parse_hour(time), agent, counts)
+        return Record(self._parse_hour(time), id_or_name, counts)
 
     def _parse_hour(self, time: Any) -> int:
         if not isinstance(time, str):
