@@ -87,8 +87,11 @@ class Archive(NamedTuple):
 
     def list_tables(self) -> set[str]:
         """Return the names of the tables in the backup. Names outside the schema public begin with their schema."""
-        schemas_and_names = _TABLE.findall(_run_pg_restore(self.programs, self.file, "--list"))
-        return {name if schema_name == "public" else f"{schema_name}.{name}" for schema_name, name in schemas_and_names}
+        schemas_and_tables = _TABLE.findall(_run_pg_restore(self.programs, self.file, "--list"))
+        return {
+            table_name if schema_name == "public" else f"{schema_name}.{table_name}"
+            for schema_name, table_name in schemas_and_tables
+        }
 
     def read_rows(
         self, tables: Collection[str], report: Callable[[float], None] | None = None

@@ -96,8 +96,8 @@ def _check_secret(settings: Settings, environ: Mapping[str, str]) -> Iterator[Re
     if settings.database_url is None and not has_embedded_data(settings):
         # The database does not exist yet, and the secret will be created together with the database.
         return
-    if file := environ.get("AGENTIDP_SECRET_KEY_FILE"):
-        yield check_secret_file(Path(file))
+    if secret_path := environ.get("AGENTIDP_SECRET_KEY_FILE"):
+        yield check_secret_file(Path(secret_path))
     elif settings.secret_key is None and settings.database_url is None:
         yield check_secret_file(secret_file(settings))
     elif settings.secret_key is None:

@@ -37,14 +37,16 @@ def check_database(settings: Settings, at: datetime) -> Iterator[Result]:
         yield Result("database", FAILED, f"{error}. Nothing in it was checked")
         return
     with connection:
-        version = connection.info.parameter_status("server_version")
+        server_version = connection.info.parameter_status("server_version")
         if connection.info.server_version < OLDEST_POSTGRESQL * 10_000:
-            message = f"PostgreSQL {OLDEST_POSTGRESQL} or newer is needed, not {version}. Nothing else was checked"
+            message = (
+                f"PostgreSQL {OLDEST_POSTGRESQL} or newer is needed, not {server_version}. Nothing else was checked"
+            )
             yield Result("database", FAILED, message)
             return
         configure_operator(connection)
         [role_row] = run_statement(connection, "maintenance/what_a_role_is")
-        summary = f"PostgreSQL {version}, database {role_row.database_name}, role {role_row.role_name}"
+        summary = f"PostgreSQL {server_version}, database {role_row.database_name}, role {role_row.role_name}"
         yield Result("database", OK, summary)
         yield _check_clock(connection)
         time_zones_phrase = f"the time zones of the database ({role_row.time_zone}) and TZ"

@@ -20,7 +20,10 @@ _PRIVILEGE = re.compile(r"(\w+)(?: \(([^)]*)\))?(?:, |$)")
 def check_privileges(connection: psycopg.Connection[Any]) -> Iterator[tuple[str, str]]:
     """Check row-level security and the service's privileges, and yield pairs of a status and a message."""
     problems = list(_find_security_problems(connection))
-    actual_grants = {(row.name, row.privilege) for row in run_statement(connection, "maintenance/service_privileges")}
+    actual_grants = {
+        (grant_row.name, grant_row.privilege)
+        for grant_row in run_statement(connection, "maintenance/service_privileges")
+    }
     object_rows = run_statement(connection, "maintenance/objects")
     object_names = {object_row.name for object_row in object_rows}
     expected_grants = {(name, privilege) for name, privilege in list_expected_privileges() if name in object_names}
@@ -38,13 +41,13 @@ def check_privileges(connection: psycopg.Connection[Any]) -> Iterator[tuple[str,
 
 def list_expected_privileges() -> set[tuple[str, str]]:
     """Return pairs of a table and a privilege that the migrations grant to the service and do not revoke later."""
-    granted_privileges: set[tuple[str, str]] = set()
+    grants: set[tuple[str, str]] = set()
     for statement in (statement for step in steps() for statement in step.statements()):
         if grant_match := _GRANT.fullmatch(" ".join(re.sub(r"--[^\n]*", "", statement).split())):
             tables = grant_match[3].split(", ")
-            pairs = {(table, privilege) for privilege in _split_privileges(grant_match[2]) for table in tables}
-            granted_privileges = granted_privileges | pairs if grant_match[1] == "grant" else granted_privileges - pairs
-    return granted_privileges
+            changed_grants = {(table, privilege) for privilege in _split_privileges(grant_match[2]) for table in tables}
+            grants = grants | changed_grants if grant_match[1] == "grant" else grants - changed_grants
+    return grants
 
 
 def _split_privileges(privilege_list: str) -> Iterator[str]:

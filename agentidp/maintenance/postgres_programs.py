@@ -99,20 +99,20 @@ def build_connection_arguments(url: str) -> tuple[list[str], dict[str, str]]:
 
     :raises ConfigurationError: the URL contains an sslpassword, for which PostgreSQL has no environment variable.
     """
-    parameters = conninfo_to_dict(url)
-    if "sslpassword" in parameters:
+    connection_parameters = conninfo_to_dict(url)
+    if "sslpassword" in connection_parameters:
         raise ConfigurationError(
             "the database URL has an sslpassword, which everybody on this machine could read while a backup runs: use "
             "a key without a password for this command"
         )
-    password = parameters.pop("password", None)
+    password = connection_parameters.pop("password", None)
     # PostgreSQL's programs must not get AgentIdP's settings, because one of them is the instance secret.
     environment = {variable: value for variable, value in os.environ.items() if not variable.startswith("AGENTIDP_")}
     environment |= {"LC_ALL": "C", "TZ": "UTC", "PGAPPNAME": "agentidp operator", "PGCONNECT_TIMEOUT": "10"}
     if password is not None:
         # The password is not an argument, because all users of the machine can read a process's arguments.
         environment["PGPASSWORD"] = str(password)
-    return [f"--dbname={make_conninfo('', **parameters)}", "--no-password"], environment
+    return [f"--dbname={make_conninfo('', **connection_parameters)}", "--no-password"], environment
 
 
 def find_first_error(output: str, status: int) -> str:
