@@ -53,7 +53,7 @@ def verify_events(
     """
     event_count = erased_count = 0
     last_event = last_pruned_event = NO_EVENT
-    recorded_prunings = {NO_EVENT}
+    recorded_pruned_events = {NO_EVENT}
     for event in events:
         if event_count == 0:
             last_event = last_pruned_event = EventHash(event["sequence"] - 1, event["previousHash"])
@@ -66,14 +66,14 @@ def verify_events(
             reason = "the event differs from the noted event"
             return Verification(event_count, erased_count, last_event, last_event.sequence, reason)
         if event["action"] == "audit.pruned" and event["after"]:
-            recorded_prunings.add(EventHash(event["after"]["sequence"], event["after"]["hash"]))
-    if last_pruned_event not in recorded_prunings:
+            recorded_pruned_events.add(EventHash(event["after"]["sequence"], event["after"]["hash"]))
+    if last_pruned_event not in recorded_pruned_events:
         reason = "the events up to this one are missing, and no event records that they were pruned"
         return Verification(event_count, erased_count, last_event, last_pruned_event.sequence, reason)
-    broken_at, reason = _compare_head(head, last_event)
-    if broken_at is None and noted_event is not None and noted_event.sequence > last_event.sequence:
-        broken_at, reason = last_event.sequence + 1, "the events from here to the noted event are missing"
-    return Verification(event_count, erased_count, last_event, broken_at, reason)
+    broken_sequence, reason = _compare_head(head, last_event)
+    if broken_sequence is None and noted_event is not None and noted_event.sequence > last_event.sequence:
+        broken_sequence, reason = last_event.sequence + 1, "the events from here to the noted event are missing"
+    return Verification(event_count, erased_count, last_event, broken_sequence, reason)
 
 
 def _compare_head(head: EventHash | None, last_event: EventHash) -> tuple[int | None, str | None]:
@@ -92,7 +92,7 @@ def _find_fault(event: dict[str, Any], previous_event: EventHash) -> str | None:
         return "the event is missing"
     if event["previousHash"] != previous_event.hash:
         return "the event does not contain the hash of the previous event"
-    is_erased = all(event[name] is None for name in CONTENT)
+    is_erased = all(event[member_name] is None for member_name in CONTENT)
     if not is_erased and content_hash(event) != event["contentHash"]:
         return "the recorded values were altered"
     if compute_event_hash(event) != event["hash"]:
