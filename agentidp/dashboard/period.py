@@ -80,8 +80,8 @@ def parse_period(at: datetime) -> Period:
     try:
         requested_period = period.read_period(forms.load(period.PeriodArguments(), arguments), at)
     except ValidationError as error:
-        broken_rules = [f"{parameter_name} {broken_rules[0]}" for parameter_name, broken_rules in error.details.items()]
-        raise ValidationError(f"The period is not valid: {', '.join(broken_rules)}.") from None
+        parameter_errors = [f"{parameter_name} {messages[0]}" for parameter_name, messages in error.details.items()]
+        raise ValidationError(f"The period is not valid: {', '.join(parameter_errors)}.") from None
     return Period(requested_period.first, requested_period.last, at.astimezone(UTC).date(), urlencode(arguments))
 
 

@@ -110,11 +110,11 @@ def _grant_session(client: Client, at: datetime) -> issuance.CountedToken | None
 def _sign_in_with_token(unverified_token: str, at: datetime) -> AccessToken:
     app_services = services()
     token: AccessToken | None
-    is_valid, reason, message = False, "revoked token", None
+    is_valid, reason, refusal_message = False, "revoked token", None
     try:
         token = verify_token(unverified_token, audience=app_services.settings.resource)
     except TokenRefused as error:
-        token, reason, message = error.claims, f"token {error}", error.client_message
+        token, reason, refusal_message = error.claims, f"token {error}", error.client_message
     else:
         if token.jkt is not None:
             raise SignInRefused(403, "This token is bound to a key, and a browser cannot prove that it has the key.")
@@ -125,7 +125,7 @@ def _sign_in_with_token(unverified_token: str, at: datetime) -> AccessToken:
         reason = record_rejection(app_services.database.of(token.organization_id, at), token.agent_id, reason)
         attempts.record_refused_sign_in(token.organization_id, token.agent_id, at, by="token", reason="invalid_token")
     if token is None or not is_valid:
-        raise NotSignedIn(message or ADVICE.get(reason, "This token is invalid, expired or revoked."))
+        raise NotSignedIn(refusal_message or ADVICE.get(reason, "This token is invalid, expired or revoked."))
     actor = attempts.build_session_actor(token.agent_id)
     with app_services.database.of(token.organization_id, at).transaction(actor) as transaction:
         attempts.record_sign_in(transaction, token.agent_id, "token")
