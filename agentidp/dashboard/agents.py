@@ -81,10 +81,10 @@ class Selection:
 @session.required
 def list_agents(caller: Caller) -> Response:
     """Show a page of the agents that the request has selected."""
-    period, page, selection = parse_period(caller.at), read_page_number(), _read_selection()
+    period, page_number, selection = parse_period(caller.at), read_page_number(), _read_selection()
     return pages.page(
         "agents.html",
-        slow_part=lambda: _read_slow_part(caller, period, page),
+        slow_part=lambda: _read_slow_part(caller, period, page_number),
         here="agents",
         period=period,
         selection=selection,
@@ -95,17 +95,17 @@ def list_agents(caller: Caller) -> Response:
     )
 
 
-def _read_slow_part(caller: Caller, period: Period, page: int) -> dict[str, Any]:
-    """Return the variables for the part of the page that is sent last. If *page* is too high, return page 1."""
-    agents_call, _, badges_by_agent = select_agents(caller, period, PAGE_SIZE * (page - 1))
+def _read_slow_part(caller: Caller, period: Period, page_number: int) -> dict[str, Any]:
+    """Return the variables for the part of the page that is sent last. If *page_number* is too high, return page 1."""
+    agents_call, _, badges_by_agent = select_agents(caller, period, PAGE_SIZE * (page_number - 1))
     [agent_rows] = caller.read_together(agents_call)
-    if not agent_rows and page != 1:
+    if not agent_rows and page_number != 1:
         return _read_slow_part(caller, period, 1)
     return {
         "agents": agent_rows,
         "count": count_matches(agent_rows),
         "badges_by_agent": badges_by_agent,
-        "number": page,
+        "number": page_number,
         "pages": count_pages(count_matches(agent_rows)),
     }
 

@@ -31,8 +31,8 @@ def record_refused_sign_in(organization_id: str, agent_id: UUID, at: datetime, *
     :param reason: the OAuth error code.
     """
     if agent_id != UNKNOWN_AGENT:
-        actor, details = request_actor("anonymous", "anonymous"), {"by": by, "reason": reason}
-        record_rate_limited_event(organization_id, actor, "agent.sign_in_refused", agent_id, details, at)
+        actor, sign_in_details = request_actor("anonymous", "anonymous"), {"by": by, "reason": reason}
+        record_rate_limited_event(organization_id, actor, "agent.sign_in_refused", agent_id, sign_in_details, at)
 
 
 def record_rate_limited_event(

@@ -45,12 +45,17 @@ class Reference:
 @session.required_to("audit:read")
 def list_audit_events(caller: Caller) -> Response:
     """Show the newest audit events that the filters select, or a page of older events."""
-    selection = {name: request.args.get(name, "").strip() for name in ("action", "subject", "actor", "until")}
+    selection = {
+        filter_name: request.args.get(filter_name, "").strip()
+        for filter_name in ("action", "subject", "actor", "until")
+    }
     objects_by_filter = _find_named_objects(caller, selection)
-    ids_by_filter = {name: matches[0][0] for name, matches in objects_by_filter.items() if len(matches) == 1}
+    ids_by_filter = {
+        filter_name: objects[0][0] for filter_name, objects in objects_by_filter.items() if len(objects) == 1
+    }
     events = _read_events(caller, selection | ids_by_filter)
     page_events = events[:PAGE_SIZE]
-    parameters = {name: filter_value for name, filter_value in selection.items() if filter_value}
+    parameters = {filter_name: filter_value for filter_name, filter_value in selection.items() if filter_value}
     older_query = urlencode(parameters | {"below": page_events[-1]["sequence"]}) if len(events) > PAGE_SIZE else None
     references_by_id = _read_references(caller, page_events)
     return pages.page(
@@ -60,7 +65,7 @@ def list_audit_events(caller: Caller) -> Response:
         selection=selection,
         max_id=MAX_ID,
         actions=sorted(ACTIONS),
-        ambiguous={name: matches for name, matches in objects_by_filter.items() if len(matches) > 1},
+        ambiguous={filter_name: objects for filter_name, objects in objects_by_filter.items() if len(objects) > 1},
         older=older_query,
         is_first="below" not in request.args,
         newest=urlencode(parameters),
@@ -76,15 +81,17 @@ def _find_named_objects(caller: Caller, selection: dict[str, str]) -> dict[str, 
     }
     if not typed_names:
         return {}
-    calls = [
+    agent_queries = [
         Call("agents/agents_named", {"name": typed_name, "is_deleted": is_deleted})
         for typed_name in typed_names.values()
         for is_deleted in (False, True)
     ]
     servers, targets, *agent_row_lists = caller.read_together(
-        Call("oauth/list_resource_servers", {}), Call("alerts/list_targets", {}), *calls
+        Call("oauth/list_resource_servers", {}), Call("alerts/list_targets", {}), *agent_queries
     )
-    names_by_id = words.map_names_by_id([row for agent_rows in agent_row_lists for row in agent_rows], servers, targets)
+    names_by_id = words.map_names_by_id(
+        [agent_row for agent_rows in agent_row_lists for agent_row in agent_rows], servers, targets
+    )
     return {
         filter_name: [(object_id, name) for object_id, name in names_by_id.items() if name == typed_name]
         for filter_name, typed_name in typed_names.items()
@@ -117,7 +124,7 @@ def _read_references(caller: Caller, events: list[dict[str, Any]]) -> dict[str, 
     """Return the named actors, subjects and mentioned objects of audit events, by id."""
     name_calls = words.build_name_calls(events)
     agents, servers, targets, rules = caller.read_together(*name_calls, Call("delegation/list_rules", {}))
-    path_template = "/resource-servers/{}" if g.viewer.may("agents:read") else ""
+    server_path_template = "/resource-servers/{}" if g.viewer.may("agents:read") else ""
     # The names of deleted alert targets and resource servers exist only in the audit events.
     references_by_id = {
         event["subject"]: Reference(event["subjectType"].replace("_", " "), members["name"])
@@ -126,11 +133,13 @@ def _read_references(caller: Caller, events: list[dict[str, Any]]) -> dict[str, 
     }
     references_by_id[caller.organization_id] = Reference("organization", g.viewer.organization_name)
     for server in servers:
-        server_path = path_template.format(server.resource_server_id)
+        server_path = server_path_template.format(server.resource_server_id)
         references_by_id[str(server.resource_server_id)] = Reference("resource server", server.name, server_path)
     references_by_id |= {str(target.target_id): Reference("alert target", target.name) for target in targets}
     references_by_id |= {str(rule.delegation_rule_id): Reference("delegation rule", rule.name) for rule in rules}
-    return references_by_id | {str(row.agent_id): Reference("", row.name, f"/agents/{row.agent_id}") for row in agents}
+    return references_by_id | {
+        str(agent.agent_id): Reference("", agent.name, f"/agents/{agent.agent_id}") for agent in agents
+    }
 
 
 def _describe(event: dict[str, Any], references_by_id: dict[str, Reference], at: datetime) -> dict[str, Any]:
@@ -164,7 +173,7 @@ def _describe_changes(event: dict[str, Any], references_by_id: dict[str, Referen
     """Return the changes of an audit event, one text per member. For a created or deleted subject, leave out empty
     members, false flags, and the agent of a credential or grant, because the subject already names the agent."""
 
-    def describe(value: Any) -> str:
+    def describe_value(value: Any) -> str:
         if value is None or value in ("", []):
             return "none"
         if isinstance(value, bool):
@@ -172,18 +181,21 @@ def _describe_changes(event: dict[str, Any], references_by_id: dict[str, Referen
         if isinstance(value, int):
             return f"{value:,}"
         if isinstance(value, list):
-            return ", ".join(map(describe, value))
+            return ", ".join(map(describe_value, value))
         if isinstance(value, dict):
-            return ", ".join(f"{words_of(name)} {describe(inner_value)}" for name, inner_value in value.items())
+            return ", ".join(f"{words_of(name)} {describe_value(inner_value)}" for name, inner_value in value.items())
         if value in references_by_id:
             return references_by_id[value].name
         if isinstance(value, str) and _IS_INSTANT.fullmatch(value):
             return f"{time_label(datetime.fromisoformat(value), at)} UTC"
         return str(value)
 
-    old, new = event["before"], event["after"]
-    if old is not None and new is not None:
-        return [f"{words_of(name)}: {describe(old[name])} → {describe(value)}" for name, value in new.items()]
+    old_members, new_members = event["before"], event["after"]
+    if old_members is not None and new_members is not None:
+        return [
+            f"{words_of(name)}: {describe_value(old_members[name])} → {describe_value(value)}"
+            for name, value in new_members.items()
+        ]
     shown_members = {
         name: value
         for name, value in words.members(event).items()
@@ -191,4 +203,4 @@ def _describe_changes(event: dict[str, Any], references_by_id: dict[str, Referen
     }
     if event["subjectType"] in ("credential", "grant"):
         shown_members.pop("agentId", None)
-    return [f"{words_of(name.removesuffix('Id'))}: {describe(value)}" for name, value in shown_members.items()]
+    return [f"{words_of(name.removesuffix('Id'))}: {describe_value(value)}" for name, value in shown_members.items()]
