@@ -74,13 +74,13 @@ class Impact:
     def valid_tokens(self) -> dict[str, Any]:
         """The maximum number of valid tokens, and the last expiry if each token was issued at the end of its hour."""
         max_valid_tokens, valid_until = 0, None
-        for (hour, lifetime), tokens in self.issued.items():
+        for (hour, lifetime), hour_tokens in self.issued.items():
             latest_issued_at = min(self.at, hour + HOUR)
             if self.last_used_at is not None:
                 latest_issued_at = min(latest_issued_at, self.last_used_at + LAST_USE_PRECISION)
             expires_at = latest_issued_at + timedelta(seconds=lifetime)
-            if tokens > 0 and expires_at > self.at:
-                max_valid_tokens += tokens
+            if hour_tokens > 0 and expires_at > self.at:
+                max_valid_tokens += hour_tokens
                 valid_until = max(valid_until or expires_at, expires_at)
         return {"atMost": max_valid_tokens, "until": valid_until}
 
@@ -282,9 +282,9 @@ def _describe_use(impact: Impact) -> str:
 
 def _describe_other_credentials(other_credentials: Rows, at: datetime) -> str:
     use_phrases = [
-        f"{row.label or row.credential_id}, last used at {_format_instant(row.last_used_at)}"
-        for row in other_credentials
-        if row.last_used_at is not None and row.last_used_at > at - IN_USE
+        f"{credential.label or credential.credential_id}, last used at {_format_instant(credential.last_used_at)}"
+        for credential in other_credentials
+        if credential.last_used_at is not None and credential.last_used_at > at - IN_USE
     ]
     if use_phrases:
         return f"The agent has another credential in use: {'; '.join(use_phrases)}."

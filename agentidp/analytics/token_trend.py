@@ -36,8 +36,8 @@ class TokenTrendSchema(ma.Schema):
 def token_trend(caller: Caller, period: Period) -> Response:
     """Tokens issued per UTC day over the days of a period, zeros included, oldest first."""
     tokens_by_day = [0] * period.days
-    for day_index, tokens in caller.read("analytics/token_trend", **period.bounds):
-        tokens_by_day[day_index] = tokens
+    for day_index, day_tokens in caller.read("analytics/token_trend", **period.bounds):
+        tokens_by_day[day_index] = day_tokens
     response_rows = list(zip(_list_dates(period), tokens_by_day, strict=True))
     return data_response({"tenantId": caller.organization_id, "days": period.days, "data": response_rows}, DaySchema)
 
