@@ -88,15 +88,15 @@ def _build_calls(agent_id: UUID, period: Period) -> dict[str, Call]:
     }
 
 
-def _group_scopes_by_api(scopes: list[str], servers: Rows) -> list[tuple[Any, list[str]]]:
+def _group_scopes_by_api(agent_scopes: list[str], servers: Rows) -> list[tuple[Any, list[str]]]:
     """Return (API, scopes) pairs. The API is a resource server, ``None`` for our API, or ``""`` for unknown scopes."""
     api_scope_pairs: list[tuple[Any, list[str]]] = [
-        (server, [scope for scope in scopes if scope in offered_scopes])
-        for server, offered_scopes in [(None, SCOPES), *((server, server.scopes) for server in servers)]
+        (server, [scope for scope in agent_scopes if scope in api_scopes])
+        for server, api_scopes in [(None, SCOPES), *((server, server.scopes) for server in servers)]
     ]
-    listed_scopes = {scope for _, agent_scopes in api_scope_pairs for scope in agent_scopes}
-    api_scope_pairs.append(("", [scope for scope in scopes if scope not in listed_scopes]))
-    return [(server, agent_scopes) for server, agent_scopes in api_scope_pairs if agent_scopes]
+    known_scopes = {scope for _, scopes_at_api in api_scope_pairs for scope in scopes_at_api}
+    api_scope_pairs.append(("", [scope for scope in agent_scopes if scope not in known_scopes]))
+    return [(server, scopes_at_api) for server, scopes_at_api in api_scope_pairs if scopes_at_api]
 
 
 def _read_slow_part(caller: Caller, period: Period, agent_id: UUID, rows_by_name: Mapping[str, Rows]) -> dict[str, Any]:

@@ -39,11 +39,11 @@ def act_on_agent(caller: Caller, agent_id: UUID, action: str) -> Response:
                 update_agent(transaction, agent_id, {"status": STATUS_AFTER[action]})
         return pages.see_other("/agents" if action == "delete" else f"/agents/{agent_id}")
     credential_rows = credentials.select_credentials(caller.read("agents/list_credentials", agent_id=agent_id))
-    sentences = []
+    impact_sentences = []
     if action != "resume":
         token_ttl = caller.settings.token_ttl
-        sentences = impact.read_agent_impact(caller.read_together, agent_id, caller.at, token_ttl).summary
-    return _confirm_action(caller, agent_id, action, credential_count=len(credential_rows), sentences=sentences)
+        impact_sentences = impact.read_agent_impact(caller.read_together, agent_id, caller.at, token_ttl).summary
+    return _confirm_action(caller, agent_id, action, credential_count=len(credential_rows), sentences=impact_sentences)
 
 
 @pages.blueprint.route(

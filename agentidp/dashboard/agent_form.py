@@ -50,8 +50,8 @@ def edit_agent(caller: Caller, agent_id: UUID) -> Response:
     if request.method == "POST":
         form = Form(forms.read_fields(MEMBERS) | {"scopes": request.form.getlist("scopes")})
         with form.catch_refusal(LABELS):
-            change = _load_agent(form)
-            return pages.change_and_redirect(caller, SCOPE, f"/agents/{agent_id}", update_agent, agent_id, change)
+            agent_values = _load_agent(form)
+            return pages.change_and_redirect(caller, SCOPE, f"/agents/{agent_id}", update_agent, agent_id, agent_values)
     return _show_form(caller, form, agent_id)
 
 
@@ -62,12 +62,12 @@ def _load_agent(form: Form) -> dict[str, Any]:
 
 def _show_form(caller: Caller, form: Form | None, agent_id: UUID | None = None) -> Response:
     """Return the page with *form* or, if it is ``None``, with the agent's values. A new agent has no *agent_id*."""
-    agent_calls = [Call("agents/get_agent", {"agent_id": agent_id})] if agent_id else []
-    servers, *agent_rows = caller.read_together(Call("oauth/list_resource_servers", {}), *agent_calls)
+    agent_queries = [Call("agents/get_agent", {"agent_id": agent_id})] if agent_id else []
+    servers, *agent_rows = caller.read_together(Call("oauth/list_resource_servers", {}), *agent_queries)
     agent = require_row(agent_rows[0]) if agent_rows else None
     if form is None and agent is not None:
         form = Form(forms.format_values(MEMBERS, represent(agent)) | {"scopes": agent.scopes})
-    registered_scopes = {*SCOPES, *(scope for resource_server in servers for scope in resource_server.scopes)}
+    registered_scopes = {*SCOPES, *(scope for server in servers for scope in server.scopes)}
     return pages.page(
         "agent_form.html",
         form.status if form else 200,
@@ -75,7 +75,7 @@ def _show_form(caller: Caller, form: Form | None, agent_id: UUID | None = None) 
         form=form,
         agent=agent,
         own_scopes=SCOPES,
-        servers=[resource_server for resource_server in servers if resource_server.scopes],
+        servers=[server for server in servers if server.scopes],
         unregistered=[scope for scope in (agent.scopes if agent else ()) if scope not in registered_scopes],
         is_own=agent_id is not None and agent_id == caller.agent_id,
         members=MEMBERS,

@@ -32,10 +32,12 @@ def new_rule(caller: Caller, agent_id: UUID) -> Response:
     repeat_error = AlreadySent("The form created the rule {id}.", f"/agents/{agent_id}", "The page of the agent")
     with form.catch_refusal(LABELS):
         body = rule_form.read_rule(caller, check_rule, form.values) | forms.build_body(LABEL_FIELDS, form.values)
-        members = forms.load(NewCredentialSchema(), body | {"type": "federated"})
-        rule = check_trust(members["rule"], caller.settings, caller.organization_id)
+        credential_values = forms.load(NewCredentialSchema(), body | {"type": "federated"})
+        rule = check_trust(credential_values["rule"], caller.settings, caller.organization_id)
         with begin_creation(caller, SCOPE, form, repeat_error) as transaction:
-            credential, _ = add_credential(transaction, agent_id, label=members["label"], rule=rule, expires_at=None)
+            credential, _ = add_credential(
+                transaction, agent_id, label=credential_values["label"], rule=rule, expires_at=None
+            )
             store_created_id(transaction, form, credential.credential_id)
             [agent] = transaction.fetch("agents/get_agent", agent_id=agent_id)
         needs_client_id = rule["audience"] != rule_form.build_own_audience(caller)
