@@ -113,7 +113,7 @@ def _show_usage(
     period, requested_page = parse_period(caller.at), read_page_number()
     usage_filter = read_usage_filter(caller, period, filters)
 
-    def read_slow_part() -> dict[str, Any]:
+    def read_usage_table() -> dict[str, Any]:
         usage_items = read_items(caller, period, usage_filter)
         token_count = sum(item["tokens"] if isinstance(item, dict) else item.tokens for item in usage_items)
         items_on_page, page_links = select_page(usage_items, requested_page)
@@ -122,7 +122,7 @@ def _show_usage(
 
     return pages.page(
         "usage.html",
-        slow_part=read_slow_part,
+        slow_part=read_usage_table,
         here=f"usage-{kind}",
         kind=kind,
         period=period,
