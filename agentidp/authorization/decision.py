@@ -13,7 +13,7 @@ from agentidp.federation.rule import Rule, TokenClaims
 from agentidp.http.errors import OAuthError
 from agentidp.http.resource_identifier import normalize_identifier, owned_name
 from agentidp.jose.access_token import AGENT
-from agentidp.oauth.grants import compute_person_subject
+from agentidp.oauth.grants import MAX_GRANTS, compute_person_subject
 from agentidp.oauth.token_exchange import find_subject_refusal
 from agentidp.registry.grants import build_list_call
 from agentidp.scopes import SCOPES
@@ -76,7 +76,7 @@ def find_offer(requested: AuthorizationRequest, claims: dict[str, Any], at: date
         Call("agents/get_agent", {"agent_id": agent_id}),
         Call("oauth/list_resource_servers", {}),
         Call("grants/authorizing_rules", {"agent_id": agent_id, "client_host": requested.client_host}),
-        build_list_call(subject=person_subject),
+        build_list_call(subject=person_subject, limit=MAX_GRANTS),
     )
     server = _find_resource_server(server_rows, resource)
     if not agent_rows or agent_rows[0].status != "active" or organization.suspended_at is not None:

@@ -165,7 +165,7 @@ def _enter_organization(organization_id: str) -> None:
         wait_for_turn(organization_id)
     except RateLimited as limited:
         if request.method == "POST":
-            limited.message += " Your answer was not stored. Go back and press the button again."
+            limited.message += " Your answer was not stored. Reload this page to send it again."
         raise
 
 

@@ -49,7 +49,7 @@ def read_redirect_uris(client_uri: str, document: dict[str, Any]) -> list[str]:
     """Return the usable redirect URIs in an app's document, or raise :class:`DocumentRefused` for a wrong document."""
     if document.get("client_id") != client_uri:
         raise DocumentRefused("it is the document of another app")
-    if not isinstance(document.get("client_name"), str):
+    if not (isinstance(document.get("client_name"), str) and document["client_name"]):
         raise DocumentRefused("it must have a client_name")
     has_client_secret = not document.keys().isdisjoint(("client_secret", "client_secret_expires_at"))
     if has_client_secret or document.get("token_endpoint_auth_method", "none") != "none":

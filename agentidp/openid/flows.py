@@ -115,7 +115,8 @@ def build_cookie_name(key: str) -> str:
 
 def find_form_key() -> str | None:
     """Return the random string in the cookie of an open form of this browser, or ``None`` if no form is open."""
-    for cookie_name, cookie_value in request.cookies.items():
+    # Browsers send older cookies first (RFC 6265 section 5.4). The newest cookie is the last that is deleted for space.
+    for cookie_name, cookie_value in reversed(list(request.cookies.items())):
         if len(cookie_value) == FORM_CHARACTERS and cookie_name == build_cookie_name(cookie_value):
             return cookie_value
     return None

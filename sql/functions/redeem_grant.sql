@@ -94,7 +94,7 @@ begin
             jkt = case when v_is_public then coalesce(v_grant.jkt, p_jkt) end,
             last_used_at = p_at,
             -- A grant also ends if its agent gets no token for 90 days (RFC 9700 section 4.14.2).
-            expires_at = least(ends_at, p_at + interval '90 days')
+            expires_at = least(ends_at, p_at + interval '2160 hours')
         where organization_id = p_organization_id and grant_id = p_grant_id;
     end if;
     return next;

@@ -175,6 +175,7 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
     ("not found", {"status": 404}),
     ("too large", {"padding": "x" * client_documents.MAX_BODY}),
     ("no client_name", {"client_name": None}),
+    ("empty client_name", {"client_name": ""}),
     ("secret", {"client_secret": "x"}),
     ("expiry of a secret", {"client_secret_expires_at": 0}),
     ("shared secret", {"token_endpoint_auth_method": "client_secret_basic"}),

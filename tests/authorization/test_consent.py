@@ -17,7 +17,7 @@ from agentidp import create_app
 from agentidp.config import LEEWAY
 from agentidp.dashboard.person import MAX_LENGTH
 from agentidp.dashboard.session import cookie_name
-from agentidp.openid.flows import LIFETIME
+from agentidp.openid.flows import FORM_CHARACTERS, LIFETIME, build_cookie_name, find_form_key
 from tests.authorization.conftest import ISSUER, LOOPBACK_URI, Editor, editor_of, returned
 from tests.conftest import Cast
 from tests.dashboard.company import Company
@@ -82,6 +82,23 @@ class TestPage:
         words = Page(editor.authorize()).words
         assert "tickets:write (new)" in words
         assert "tickets:read (new)" not in words
+
+    def test_marks_what_is_new_for_a_person_with_many_newer_grants_to_another_agent(self, editor: Editor) -> None:
+        editor.redeem(editor.code(scope="tickets:read"))
+        statement = """
+            insert into grants (
+                organization_id, grant_id, agent_id, delegation_rule_id, issuer, subject, subject_encrypted, resource,
+                scopes, token_digest, days, created_at, expires_at, last_used_at
+            )
+            select
+                organization_id, gen_random_uuid(), %s::uuid, delegation_rule_id, issuer, subject, subject_encrypted,
+                resource, scopes, sha256(number::text::bytea), days, created_at + interval '1 second', expires_at,
+                last_used_at
+            from grants, generate_series(1, 101) as number
+            where organization_id = %s
+        """
+        execute(editor.admin.database_url, statement, editor.admin.client_id, editor.admin.organization_id)
+        assert "tickets:write (new)" in Page(editor.authorize()).words
 
     def test_marks_what_the_person_no_longer_allows(self, editor: Editor, clock: Clock) -> None:
         editor.redeem(editor.code(scope="tickets:read"))
@@ -237,6 +254,15 @@ class TestTabs:
             editor.client.get(f"/authorize?{editor.query(state='x' * 1500)}")
         assert editor.answer(page).status_code == 303
 
+    def test_binds_a_form_to_the_newest_cookie_of_a_form(self, app: Flask) -> None:
+        """The newest cookie is the last cookie that is deleted if all cookies would be too long."""
+        keys = [letter * FORM_CHARACTERS for letter in "ab"]
+        with app.test_request_context():
+            names = [build_cookie_name(key) for key in keys]
+        headers = cookie_header(dict(zip(names, keys, strict=True)))
+        with app.test_request_context(headers=headers):
+            assert find_form_key() == keys[1]
+
     def test_completed_sign_ins_do_not_end_a_consent(self, editor: Editor, monkeypatch: pytest.MonkeyPatch) -> None:
         """A page of another site can complete sign-ins in a window if the provider does not ask the person."""
         monkeypatch.setattr("agentidp.openid.flows.MAX_CHARACTERS", 1_500)
@@ -296,7 +322,7 @@ class TestTabs:
             others.setattr("agentidp.services.fair_queue.MAX_REQUESTS_PER_ORGANIZATION", 0)
             response = editor.answer(page)
         assert response.status_code == 429
-        assert "Your answer was not stored. Go back and press the button again." in Page(response).words
+        assert "Your answer was not stored. Reload this page to send it again." in Page(response).words
         assert editor.answer(page).status_code == 303
 
     def test_a_completed_sign_in_deletes_its_cookie(self, editor: Editor) -> None:
