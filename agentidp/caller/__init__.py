@@ -238,7 +238,7 @@ def bearer(scope: str) -> Callable[[View], View]:
         raise ValueError(f"unknown scope {scope}")
 
     def decorate(view: View) -> View:
-        # The decorator arguments() declares what the view reads, so it must stand below bearer().
+        # arguments() must stand below bearer(), because bearer() reads here what arguments() has declared.
         has_no_parameters = "query" not in declarations_of(view).reads
 
         # MCP calls the view without this decorator, by the attribute __wrapped__ (agentidp/mcp/tools.py).
@@ -247,7 +247,7 @@ def bearer(scope: str) -> Callable[[View], View]:
             request_context = current_context()
             caller = request_context.caller = authenticate(request_context.at)
             try:
-                # The request waits before the checks, because even a refused request is counted in the database.
+                # The request waits before the checks, because a refused request also needs a connection: it is counted.
                 wait_for_turn(caller.organization_id)
                 refuse_second_token()
                 if scope not in caller.scopes:

@@ -156,7 +156,7 @@ def build_next_agents_call(agents_call: Call, after_id: UUID, limit: int) -> Cal
     """Return the statement that reads the agents whose ids follow *after_id*, in the order of the ids.
 
     :param agents_call: the statement of :func:`build_agents_call` with the filters.
-    :param limit: the maximum number of rows. Agents that the filters exclude have a row with a false ``is_listed``.
+    :param limit: the maximum number of agents to read. The last agent has a row even if the filters exclude it.
     """
     filters = {
         name: agents_call.parameters[name] for name in ("first", "last", "search", "owner", "status", "agent_ids")

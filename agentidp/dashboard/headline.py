@@ -51,7 +51,8 @@ def build_headline(
     """Return the tokens, requests and rejections of the period, preceded by today's tokens if today is included.
 
     :param pairs: the days to compare (:func:`pair_days`).
-    :param hours: the hours of ``today``, and of ``week_ago`` if it had usage; ``None``: today is not compared.
+    :param hours: the hours per day, by the keys ``today`` and, if that day had usage, ``week_ago``; ``None`` leaves
+        out the comparison of today.
     :param names: the attributes of :class:`DayUsage` to show.
     """
     figures = [_build_count_figure(count_name, period, pairs, days) for count_name in names]

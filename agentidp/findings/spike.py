@@ -72,7 +72,7 @@ class Spike:
 
     @property
     def deciding_hour(self) -> UnusualHour:
-        """The first hour with the severity of the spike, preferably an hour that is unusual by its own tokens."""
+        """The first of the hours with the highest severity, preferably an hour that is unusual without other hours."""
         severest_hours = [unusual_hour for unusual_hour in self.hours if unusual_hour.severity is self.severity]
         return min(severest_hours, key=lambda unusual_hour: unusual_hour.reason.hours)
 

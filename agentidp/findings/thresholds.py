@@ -40,8 +40,8 @@ SPIKE_RULES: tuple[SpikeRule, ...] = (
     SpikeRule(WINDOW_HOURS, 1, 1.5, 8.0),
     SpikeRule(WINDOW_HOURS, 3, 1.1, 5.0),
 )
-# SpikeRule.factor is multiplied by this power of the number of judged agents, because each agent can exceed its
-# limit by chance. At most MAX_SPIKE_AGENTS agents are judged.
+# The factor of a spike rule is multiplied by (number of agents) ** AGENT_COUNT_EXPONENT, because each agent can exceed
+# its limit by chance. The number of agents is at most MAX_SPIKE_AGENTS.
 AGENT_COUNT_EXPONENT = 0.1
 MIN_RAISED_HOURS = 6  # minimum raised hours in an unusual window
 RAISED_SURPRISE = 1.0  # an hour is raised from this number of standard deviations above its expected count

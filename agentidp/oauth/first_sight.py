@@ -28,7 +28,7 @@ NO_AGENT_YET, SWITCHED_OFF, RULE_FULL, AGENTS_FULL, NOT_CREATED = REASONS = (
     "organization has its maximum of agents",
     "agent cannot be created",
 )
-"""Logged reasons why a valid token of a new subject is rejected. ``NO_AGENT_YET``: the endpoint creates no agents."""
+"""Logged reasons why a valid token of a new subject is rejected. Only the token endpoint creates agents."""
 
 
 class ProvisioningRefused(Exception):

@@ -241,7 +241,7 @@ def _report_exhausted_quota(client: Client, token_row: Any, at: datetime) -> Non
     quota_result = "observed" if token_row.scope is not None else "refused"
     QUOTAS_EXHAUSTED.labels(holder, window, quota_result).inc()
     if has_request_context():
-        # The log line of the request shows the ids and the quota. A command has neither a request nor this log line.
+        # The log line of the request shows these values.
         request_context = current_context()
         request_context.organization_id, request_context.agent_id = client.organization_id, client.agent_id
         request_context.quota = f"{token_row.exhausted} {quota_result}"

@@ -32,7 +32,7 @@ CELLS = 2**22
 """Number of throttles (cells). Clients in the same cell share a throttle."""
 
 NEARBY = CELLS // 1024
-"""Number of next higher cells in which a failure deletes unused rows. About one unused row per 4,096 cells remains."""
+"""When a failure is counted in a cell, the unused rows of this number of next higher cells are deleted."""
 
 
 class Prefix(NamedTuple):

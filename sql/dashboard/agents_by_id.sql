@@ -1,7 +1,7 @@
 -- Returns an organization's next agents in the order of their ids, with their usage in a period. The next call continues after the
--- last id, so no agent is missed if usage is counted between two calls. One row per agent, sorted by id: is_listed: whether the
--- filters match; and the columns of dashboard/agents except place, matches, all_agents and all_tokens. The last agent has a row
--- even if is_listed is false. Returns no row if there is no further agent.
+-- last id, so no agent is missed if usage is counted between two calls. One row per agent that matches the filters, and a row of
+-- the last agent that was read, sorted by id: is_listed: whether the agent matches the filters; and the columns of
+-- dashboard/agents except place, matches, all_agents and all_tokens. Returns no row if there is no further agent.
 -- Parameters: organization_id; after (uuid): only greater ids are returned; first, last, search, owner, status and agent_ids as
 -- in dashboard/agents; limit: the number of agents to read, listed or not.
 --

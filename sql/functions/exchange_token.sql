@@ -100,8 +100,8 @@ begin
             v_scope := p_scope;
         end if;
     end if;
-    -- issue_token authenticates the client even if the request is refused, because only an authentic client learns the reason. If
-    -- there is a refusal, the caller ignores is_target_known. p_own_scopes is unused, because p_resource is never null.
+    -- issue_token authenticates the client even if the request is refused, because only an authentic client learns the reason.
+    -- issue_token does not read p_own_scopes, because p_resource is never null.
     select
         issued.is_target_known and v_delegated_scopes is not null,
         issued.is_proof_missing or (p_is_bound and not p_has_proof),

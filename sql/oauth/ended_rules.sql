@@ -1,6 +1,6 @@
--- Returns the rules of trust by which a token's subject may have had access until an administrator ended the access, one row per
--- rule: agent_id, trust. These are the rules of suspended agents, and the revoked rules for exactly this subject. A revoked rule is
--- left out if a provisioning rule has created its agent for this subject.
+-- Returns the rules of trust by which a token's subject possibly had access that an administrator has ended, one row per rule:
+-- agent_id, trust. These are all rules of suspended agents, and the revoked rules for exactly this subject, except the revoked
+-- rules of agents that a provisioning rule has created for the subject.
 -- Parameters: organization_id; issuers (text[]): the possible issuers of the token; subject: the sub of the token.
 --
 -- max-pages-read: 1500, for the agents and credentials of the organization, which are read once per new subject
