@@ -130,7 +130,7 @@ def find_quietest_hours(tokens_by_hour: Sequence[int]) -> int:
 
     :param tokens_by_hour: tokens by the hour of the week, which begins on Sunday at midnight in UTC.
     """
-    # Hours with equally few tokens are compared by the sum that also contains the five hours before and after them.
+    # If several spans of QUIET_HOURS hours have the fewest tokens, the five hours before and after each span decide.
     offset_ranges = (range(QUIET_HOURS), range(-5, QUIET_HOURS + 5))
     sums_by_hour = [
         [sum(tokens_by_hour[(first_hour + offset) % HOURS] for offset in offsets) for offsets in offset_ranges]
@@ -204,7 +204,7 @@ def read_agent_impact(run: Run, agent_id: UUID, at: datetime, ttl: int) -> Impac
         lifetime = ttl if token_row.credential_id is None else lifetimes_by_resource[token_row.resource]
         _add_tokens(issued_tokens, token_row, lifetime)
         if token_row.credential_id is not None:
-            # The row without a credential has the total of all tokens, so the tokens with a credential are subtracted.
+            # Rows with None as credential_id count all tokens. The subtraction leaves tokens that no other row counts.
             _add_tokens(issued_tokens, token_row, ttl, -1)
     acting_agents = _sum_tokens_of_actors(agent_id, delegation_rows, period.first)
     return Impact(issued_tokens, at, acting_agents=acting_agents, grants=grant_count.grants)

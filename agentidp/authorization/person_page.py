@@ -53,7 +53,8 @@ def show_grants(visit_form: Visit, at: datetime, *, notice: str | None = None) -
 def end_own_grant(visit_form: Visit, grant_id: UUID, at: datetime) -> None:
     """End a grant of the person, or raise ``NotFound`` if the person has no such grant."""
     with services().database.of(visit_form.organization_id, at).transaction(visit_form.actor) as transaction:
-        # People of the instance's provider may still end grants after the organization has added its own provider.
+        # An empty provider_version means the instance's provider. Its people may still end grants after the
+        # organization has added its own provider.
         if visit_form.provider_version:
             visit_form.check_provider(transaction)
         require_row(transaction.run(build_list_call(grant_id=grant_id, subject=visit_form.subject)))

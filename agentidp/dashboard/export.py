@@ -59,8 +59,8 @@ FILES = (
     ("Tokens by resource", "resources", "/resources", AGENTS),
     ("Tokens by delegation: who acted for whom", "delegations", "/delegations", ()),
 )
-"""The files, each with its content, its name, the path of the same content below ``/api/v1/analytics``, and the scopes
-of which a session needs at least one."""
+"""For each file: the title of its content, its name, the path of the same content below ``/api/v1/analytics``, and the
+scopes of which a session needs at least one."""
 
 _usage = attrgetter(*USAGE)
 
@@ -208,7 +208,7 @@ def export_agents(caller: Caller) -> Response:
 
 
 def _export_further_agents(caller: Caller, agents_call: Call, agent_rows: Rows) -> Iterator[str]:
-    """Yield the agents that *agents_call* selects as CSV, ordered by id. *agent_rows* are the first rows."""
+    """Yield CSV of the agents that *agents_call* selects, ordered by id and beginning with those in *agent_rows*."""
     while agent_rows:
         csv_rows = [_list_agent_values(agent_row) for agent_row in agent_rows if agent_row.is_listed]
         if csv_rows:

@@ -135,6 +135,7 @@ def fill_omissions(content: dict[str, Any]) -> dict[str, Any]:
 def list_omissions(planned_changes: list[Change], all_changes: list[Change]) -> list[str]:
     """Return a line per object or member that *all_changes* would delete or change, but *planned_changes* do not.
 
+    :param planned_changes: the changes that will be made.
     :param all_changes: the changes if the omitted members had their defaults, and the omitted lists were empty.
     """
     planned_members = {(change.type, change.name): change.after for change in planned_changes}

@@ -210,12 +210,12 @@ class IssuerTokens:
             if candidate.agent_id in [accepting_candidate.agent_id for accepting_candidate in verdict.accepting]:
                 continue
             try:
-                candidate_refusal = self._find_candidate_refusal(token, candidate, at, organization_id)
+                refusal_reason = self._find_candidate_refusal(token, candidate, at, organization_id)
             except KeysUnavailable as error:
                 missing_keys = error, candidate.agent_id
                 continue
-            if candidate_refusal is not None:
-                verdict.refusals.append((candidate.agent_id, candidate_refusal))
+            if refusal_reason is not None:
+                verdict.refusals.append((candidate.agent_id, refusal_reason))
                 continue
             verdict.accepting.append(candidate)
             if not tries_every_agent:
@@ -263,6 +263,7 @@ class IssuerTokens:
     def _find_candidate_refusal(
         self, token: IssuerToken, candidate: Candidate, at: datetime, organization_id: str
     ) -> str | None:
+        """Return why a candidate rule does not accept a token, ``None`` if it does, or raise ``KeysUnavailable``."""
         rule = candidate.rule
         if rule is None:
             return TOO_MANY_RULES

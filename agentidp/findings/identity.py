@@ -127,8 +127,8 @@ def _may_be_same_subject(previous: Finding, finding: Finding) -> bool:
     """
     if bool(previous.agent_id) == bool(finding.agent_id):
         return previous.agent_id == finding.agent_id
-    has_unnamed_agents = any((item.agent_count or 0) > len(item.agents) > 0 for item in (previous, finding))
-    return has_unnamed_agents or not {*previous.agent_ids}.isdisjoint(finding.agent_ids)
+    omits_agents = any((either.agent_count or 0) > len(either.agents) > 0 for either in (previous, finding))
+    return omits_agents or not {*previous.agent_ids}.isdisjoint(finding.agent_ids)
 
 
 def _is_ongoing(finding: Finding, at: datetime) -> bool:

@@ -87,11 +87,10 @@ def find_spikes(tokens_by_hour: list[int], first_requested_hour: int, agent_coun
         return []
     unusual_hours = find_unusual_hours_of_new_agent(tokens_by_hour, first_midnight)
     unusual_hours += find_unusual_hours(tokens_by_hour, first_midnight, first_requested_hour, agent_count)
-    unusual_hours_by_number = {unusual_hour.hour: unusual_hour for unusual_hour in unusual_hours}
-    runs_of_hour_numbers = group_adjacent(sorted(unusual_hours_by_number), thresholds.MAX_SPIKE_GAP_HOURS)
+    unusual_hours_by_index = {unusual_hour.hour: unusual_hour for unusual_hour in unusual_hours}
+    runs_of_indexes = group_adjacent(sorted(unusual_hours_by_index), thresholds.MAX_SPIKE_GAP_HOURS)
     return [
-        Spike([unusual_hours_by_number[hour_number] for hour_number in hour_numbers])
-        for hour_numbers in runs_of_hour_numbers
+        Spike([unusual_hours_by_index[hour_index] for hour_index in hour_indexes]) for hour_indexes in runs_of_indexes
     ]
 
 

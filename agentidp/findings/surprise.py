@@ -121,7 +121,7 @@ def find_unusual_hours(
     first_judged_hour = max(
         first_midnight + thresholds.SETTLED_DAYS * DAY, first_requested_hour - JUDGED_DAYS_BEFORE * DAY
     )
-    unusual_hours_by_number: dict[int, UnusualHour] = {}
+    unusual_hours_by_index: dict[int, UnusualHour] = {}
     for rule, sums_by_hour in zip(thresholds.SPIKE_RULES, sum_tokens_by_rule(tokens, expected_tokens), strict=True):
         limit_factor = rule.factor * agent_count**thresholds.AGENT_COUNT_EXPONENT
         daily_maxima = [
@@ -130,10 +130,10 @@ def find_unusual_hours(
         ]
         for hour in range(first_judged_hour, len(tokens)):
             unusual_hour = history.judge(hour, sums_by_hour[hour], rule, daily_maxima, limit_factor)
-            hour_by_earlier_rule = unusual_hours_by_number.get(hour)
-            if unusual_hour and (hour_by_earlier_rule is None or unusual_hour.severity > hour_by_earlier_rule.severity):
-                unusual_hours_by_number[hour] = unusual_hour
-    return [unusual_hours_by_number[hour] for hour in sorted(unusual_hours_by_number)]
+            severest_so_far = unusual_hours_by_index.get(hour)
+            if unusual_hour and (severest_so_far is None or unusual_hour.severity > severest_so_far.severity):
+                unusual_hours_by_index[hour] = unusual_hour
+    return [unusual_hours_by_index[hour] for hour in sorted(unusual_hours_by_index)]
 
 
 class _History(NamedTuple):

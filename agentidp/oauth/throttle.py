@@ -78,7 +78,7 @@ def admit_event(database: Database, throttle_cell: int, at: datetime, *, every: 
 
 
 def is_throttled(database: Database, throttle_cells: list[int], at: datetime) -> bool:
-    """Return whether a throttle in one of the cells would refuse an event now. Count nothing."""
+    """Return whether one of the throttles with these numbers refuses events now. No event is counted."""
     return bool(
         database.of(UNKNOWN_ORGANIZATION, at).fetch("oauth/throttled", cells=throttle_cells, latest=at + LATEST)
     )

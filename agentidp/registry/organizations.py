@@ -140,7 +140,7 @@ def generate_organization_id() -> str:
 
 
 def insert_organization(transaction: Transaction, *, name: str) -> None:
-    """Create the organization for whose id the operator's transaction was opened."""
+    """Create an organization with the id ``transaction.organization_id``, and audit its creation."""
     transaction.fetch("organizations/add_organization", name=name)
     audit.record(transaction, "organization.created", transaction.organization_id, after={"name": name})
 

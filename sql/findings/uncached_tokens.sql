@@ -1,13 +1,13 @@
 -- Returns the hourly counts of the agents that possibly get far more tokens than they need. One row per agent: agent_id,
--- agent_name; expected_replicas (or null); history (json): an array with one item per counter row, [days since first_day, the
--- 24 hourly counts of tokens, the 24 hourly counts of requests].
--- An agent needs one token per lifetime and declared replica in its active hours. A UTC day is suspect if the agent got at least
+-- agent_name, expected_replicas (or null), and history (json), a list with one item per counter row. An item is a list of the days
+-- since first_day, the 24 hourly counts of tokens and the 24 hourly counts of requests.
+-- In an agent's active hours, each declared replica needs one token per token_ttl. A UTC day is suspect if the agent got at least
 -- min_tokens, and more than "factor" times the tokens that it needed. Each returned agent has at least min_days suspect days.
 -- Tokens for resource servers that want a token per call, or whose tokens have a shorter lifetime than token_ttl, do not count:
 -- an additional item of the history has the counts of such tokens as negative numbers.
--- Parameters: organization_id; first_day (date): the first day of the histories; since and until (date): the first day that may
--- be suspect, and the day after the last; token_ttl: a token's lifetime in seconds; factor; min_tokens; min_days; max_agents: the
--- maximum number of agents; the agents with the most tokens on suspect days are returned.
+-- Parameters: organization_id; first_day (date): the first day of the histories; since (date): the first day that is examined;
+-- until (date): the day after the last examined day; token_ttl: a token's lifetime in seconds; factor; min_tokens; min_days;
+-- max_agents: the maximum number of agents; the agents with the most tokens on suspect days are returned.
 --
 -- max-pages-read: 25000, for the days of ten thousand agents
 -- max-pages-read-with-1000-agents: 10000

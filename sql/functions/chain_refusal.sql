@@ -1,8 +1,8 @@
 -- Returns the reason, for the log, why a token exchange must be refused, or null if it may be accepted. The transaction is already
 -- restricted to the organization's rows.
--- Parameters: p_organization_id; p_agent_ids: the actors and the agent for which they act, each once; p_issued_at: one
--- instant per agent in p_agent_ids: the iat of the agent's token, or of a newer token that was made from the agent's token, or null
--- if the request has neither; p_jtis: the ids of the exchanged tokens, the grant and the actor's token, none of which may be
+-- Parameters: p_organization_id; p_agent_ids: the actors and the agent for which they act, each once; p_issued_at: for
+-- each agent in p_agent_ids, the iat of the agent's token, or of a newer token for which that token was exchanged. The iat is null
+-- if the request has no such token; p_jtis: the ids of the exchanged tokens, the grant and the actor's token, none of which may be
 -- revoked; p_audiences: the aud of each exchanged token, unless the caller checks the aud; p_rule_id: the delegation rule that
 -- accepted the other issuer's token, or null.
 create or replace function chain_refusal(

@@ -22,8 +22,8 @@ begin
     from resource_servers as target
     where
         target.organization_id = p_organization_id and target.resource = p_resource collate "default"
-        -- Resource servers for clouds such as AWS are left out: their subject is not 'agent', or they have an audience and no
-        -- audience_claim. A cloud reads only "sub", so it would mistake the agent for the subject.
+        -- This condition is false for a cloud such as AWS. A cloud reads only "sub", so it would give the acting agent all rights
+        -- of the subject.
         and target.subject = 'agent' and (target.audience is null or target.audience_claim is not null);
     if not found or p_scopes is null then
         return null;

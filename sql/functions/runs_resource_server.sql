@@ -1,6 +1,6 @@
--- Returns whether an agent runs a resource server whose tokens have an audience, so that the agent may exchange such a token. The
--- organization must own the resource server's identifier. A resource server for a cloud such as AWS does not count, because all
--- customers of the cloud use one audience. The transaction is already restricted to the organization's rows.
+-- Returns whether an agent runs the resource server whose tokens have the audience p_audience, so that the agent may exchange
+-- such a token. The organization must own the resource server's identifier. A resource server for a cloud such as AWS does not
+-- count, because all customers of the cloud use one audience. The transaction is already restricted to the organization's rows.
 --
 -- Parameters: p_organization_id; p_agent_id; p_audience: the aud of the token.
 create or replace function runs_resource_server(

@@ -1,7 +1,6 @@
--- Returns the rules of trust of an organization that a token of another issuer can match by its issuer and its subject alone. One
--- row per rule that is not revoked, oldest first: agent_id; trust, as text; is_in_force: whether the rule has not expired at "at",
--- and its agent is active. Returns the first rules that together have at most max_characters, and the next rule, if any, with null
--- as trust.
+-- Returns the rules of trust of an organization for the issuer and the subject of another issuer's token. One row per rule that is
+-- not revoked, oldest first: agent_id; trust, as text; is_in_force: whether the rule has not expired at "at", and its agent is
+-- active. The returned rules together have at most max_characters. If there are more rules, one more row has null as trust.
 -- Parameters: organization_id; selectors (uuid[]): the values of trust_selector, each a digest of an issuer and a subject, of the
 -- rules that the token can match; max_characters; at (timestamptz).
 --
