@@ -51,9 +51,9 @@ def list_alert_targets(caller: Caller) -> Response:
 
 def _is_not_sent(delivery: Any, targets: Rows, at: datetime) -> bool:
     """Return whether a delivery to an enabled, working target has waited over :data:`LATE` for its first attempt."""
-    is_waiting = not delivery.attempts and delivery.abandoned_at is None and delivery.created_at < at - LATE
+    is_overdue = not delivery.attempts and delivery.abandoned_at is None and delivery.created_at < at - LATE
     ready_target_ids = {target.target_id for target in targets if target.enabled and target.failing_since is None}
-    return is_waiting and delivery.target_id in ready_target_ids
+    return is_overdue and delivery.target_id in ready_target_ids
 
 
 @pages.blueprint.route("/dashboard/alert-targets/new", methods=["GET", "POST"])

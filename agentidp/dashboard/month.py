@@ -191,7 +191,9 @@ def _count_changes(events: list[dict[str, Any]]) -> list[tuple[str, int, datetim
     last_times: dict[str, str] = {}
     for event in events[:MAX_EVENTS]:
         subject_type, _, change_name = event["action"].partition(".")
-        if subject_type not in OMITTED_SUBJECTS and not any(word in change_name for word in OMITTED_WORDS):
+        if subject_type not in OMITTED_SUBJECTS and not any(
+            omitted_word in change_name for omitted_word in OMITTED_WORDS
+        ):
             counts_by_action[event["action"]] += 1
             last_times.setdefault(event["action"], event["at"])
     return [

@@ -65,9 +65,9 @@ class IssuerToken:
 
     @property
     def rule_selectors(self) -> list[UUID]:
-        """Digests of issuer and subject by which the database finds the rules that may accept this token."""
-        subjects = list_rule_subjects(self.claims.get("sub"))
-        return [rule_selector(issuer, subject) for issuer in self.issuers for subject in subjects]
+        """The ids, made of issuer and subject, under which the database stores the rules that may accept this token."""
+        rule_subjects = list_rule_subjects(self.claims.get("sub"))
+        return [rule_selector(issuer, rule_subject) for issuer in self.issuers for rule_subject in rule_subjects]
 
     @property
     def subject_selectors(self) -> list[bytes]:

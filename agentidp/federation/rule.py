@@ -76,16 +76,16 @@ class TokenClaims:
             scalars = [scalar for scalar in as_list(read_claim(self.claims, name)) if type(scalar) in (str, int, bool)]
             sorted_strings = sorted(scalar for scalar in scalars if type(scalar) is str)
             self._values[name] = {(type(scalar), scalar) for scalar in scalars}, sorted_strings
-        typed_values, sorted_strings = self._values[name]
-        for expected_value in as_list(expected):
-            if not is_pattern(expected_value):
-                if (type(expected_value), expected_value) in typed_values:
+        typed_scalars, sorted_strings = self._values[name]
+        for value_or_pattern in as_list(expected):
+            if not is_pattern(value_or_pattern):
+                if (type(value_or_pattern), value_or_pattern) in typed_scalars:
                     return True
                 continue
-            prefix = expected_value[:-1]
+            prefix = value_or_pattern[:-1]
             # In a sorted list, strings with a prefix begin at the index at which the prefix would be inserted.
-            insertion_index = bisect_right(sorted_strings, prefix)
-            if insertion_index < len(sorted_strings) and sorted_strings[insertion_index].startswith(prefix):
+            prefix_index = bisect_right(sorted_strings, prefix)
+            if prefix_index < len(sorted_strings) and sorted_strings[prefix_index].startswith(prefix):
                 return True
         return False
 

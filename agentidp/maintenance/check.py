@@ -73,11 +73,13 @@ def _check_settings(environ: Mapping[str, str]) -> tuple[Settings | None, set[st
             names_in_message = set(_NAME.findall(str(error)))
             if not names_in_message & invalid_names:
                 setting_results.append(Result("settings", FAILED, str(error)))
-            blamed_names = _find_blamed_names(names_in_message, environ)
-            if not blamed_names:
+            new_invalid_names = _find_blamed_names(names_in_message, environ)
+            if not new_invalid_names:
                 return None, invalid_names | names_in_message, setting_results
-            invalid_names |= blamed_names
-            environ = {name: variable_value for name, variable_value in environ.items() if name not in blamed_names}
+            invalid_names |= new_invalid_names
+            environ = {
+                name: variable_value for name, variable_value in environ.items() if name not in new_invalid_names
+            }
         else:
             if not setting_results:
                 valid_count = len(setting_names & environ.keys())

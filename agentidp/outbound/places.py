@@ -12,8 +12,9 @@ SECONDS_TO_FORGET = 20.0
 are taken, an organization with a slow server can occupy a place for at most one second in 20 on average."""
 
 MAX_WAITED = 2.5
-"""Maximum seconds of counted waiting with which an organization gets a place while at least half of the places are
-taken. An address can cause ten failed requests per minute, which do not exceed this maximum if each takes 0.25 s."""
+"""Maximum seconds that an organization's requests may have waited recently. Above it, the organization gets no place
+while at least half of the places are taken. An address can cause ten failed requests per minute, which do not exceed
+this maximum if each takes 0.25 s."""
 
 _MAX_FORGETTING = MAX_WAITED * SECONDS_TO_FORGET
 
@@ -30,6 +31,7 @@ class Places:
         self._maximum, self._max_per_organization, self._now = maximum, max_per_organization, now
         self._lock = threading.Lock()
         self._waiting: list[str] = []
+        # The instant, by organization, at which all of its waiting will be forgotten.
         self._forgotten_at: dict[str, float] = {}
 
     @contextlib.contextmanager
@@ -57,9 +59,9 @@ class Places:
 
     def _remember_waiting(self, organization_id: str, began_at: float) -> None:
         now = self._now()
-        forgotten_at_by_id = {id_: instant for id_, instant in self._forgotten_at.items() if now < instant}
-        old_forgotten_at = forgotten_at_by_id.get(organization_id, now)
+        forget_at_by_id = {id_: forget_at for id_, forget_at in self._forgotten_at.items() if now < forget_at}
+        old_forget_at = forget_at_by_id.get(organization_id, now)
         # min() limits the earlier waiting. Otherwise, an organization that waited long while places were free would
         # get no place for hours while half of the places are taken.
-        new_forgotten_at = min(old_forgotten_at, now + _MAX_FORGETTING) + SECONDS_TO_FORGET * (now - began_at)
-        self._forgotten_at = forgotten_at_by_id | {organization_id: max(old_forgotten_at, new_forgotten_at)}
+        new_forget_at = min(old_forget_at, now + _MAX_FORGETTING) + SECONDS_TO_FORGET * (now - began_at)
+        self._forgotten_at = forget_at_by_id | {organization_id: max(old_forget_at, new_forget_at)}
