@@ -148,7 +148,7 @@ def find_organization(services: Services, id_or_name: str) -> Any:
 
 
 def find_database(services: Services, id_or_name: str) -> OrganizationDatabase:
-    """Return the database at the current time, limited to the organization with this ID or name."""
+    """Return the database limited to the organization with this ID or name."""
     return services.database.of(find_organization(services, id_or_name).organization_id, utc_now())
 
 

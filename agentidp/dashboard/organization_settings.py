@@ -33,7 +33,7 @@ def dormancy(caller: Caller) -> Response:
 
 
 def _change_settings(caller: Caller, template: str, members: list[Member], redirect_path: str) -> Response:
-    """Show the form for *members*, or set them and redirect to *redirect_path*. A refused form is shown again."""
+    """GET: show the form for the settings. POST: change the settings and redirect, or show a refused form again."""
     form = None
     if request.method == "POST":
         form = Form(forms.read_fields(members))

@@ -98,7 +98,8 @@ class PollingWorker(Worker):
         cache_settings(self.cfg)
         self.keepalived_conns = {}
         self._epoll = select.epoll()
-        # This lock protects keepalived_conns and nr_conns, and ensures that a blocked thread gives way only once.
+        # This lock protects keepalived_conns, nr_conns and give_way(), which must release the semaphore _may_serve only
+        # once for a blocked thread.
         self._lock = threading.Lock()
         self._may_serve = threading.Semaphore(min(MAX_SERVING, self.cfg.threads))
         # The monotonic time, by thread id, at which a thread began its request; None while it serves no request.

@@ -143,7 +143,7 @@ def _add_names(finding: Finding) -> Finding:
 
 
 def _add_cause(finding: Finding, findings: list[Finding], peak: Peak | None) -> Finding:
-    """Return the finding with the main cause of its tokens: another finding, or a single day of an agent."""
+    """Return the finding, explained by another finding about one of its agents, or by the busiest day of an agent."""
     min_excess = thresholds.MIN_CONTRIBUTOR_PERCENT * finding.observed / 100
     possible_causes = [
         candidate

@@ -263,7 +263,7 @@ def compute_rolling_sums(hourly_values: Sequence[float], window_hours: int) -> l
 
 
 def select_usual_days(day: int, rule: SpikeRule) -> slice:
-    """Return the slice of days before *day* whose surprises count as usual, without the last ``NEW_LEVEL_DAYS``."""
+    """Return the slice of earlier days with which *day* is compared."""
     # The rule for three nights notices a change two days late. Its usual days end two days later than those of other
     # rules, so that a lasting change becomes usual for all rules on the same day.
     end_day = day - thresholds.NEW_LEVEL_DAYS + rule.days - 1

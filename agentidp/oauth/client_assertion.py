@@ -77,7 +77,7 @@ def verify_assertion(services: Services, unverified_jwt: UnverifiedJwt, client: 
                 services.client_keys.clear()
             services.client_keys[client.agent_id, algorithm, kid] = jwk_json, public_key
             return _add_verified_key(client, jwk_json, unverified_jwt.claims)
-        # A reason of a key that signed the assertion is more useful, so WRONG_SIGNATURE does not replace it.
+        # WRONG_SIGNATURE must not replace the more useful reason that was found with the key that signed the assertion.
         if key_refusal != WRONG_SIGNATURE or assertion_refusal == "unknown key":
             assertion_refusal = key_refusal
     if assertion_refusal == "unknown key":

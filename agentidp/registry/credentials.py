@@ -118,8 +118,8 @@ class RuleSchema(ma.Schema):
     audience = RuleText(
         rule_checks.MAX_VALUE,
         description="The required `aud`, which must be the only audience. Default: this server's issuer. Default for a "
-        "provisioning rule: this issuer, `/` and the organization's id. Default for a delegation rule: the `client_id` "
-        "of the acting agent",
+        "provisioning rule: this server's issuer followed by `/` and the organization's id. Default for a delegation "
+        "rule: the `client_id` of the acting agent",
     )
     jwksUri = RuleText(
         rule_checks.MAX_URL,

@@ -38,9 +38,9 @@ _ENDED = ".ended"
 
 
 def remove_leftovers(parent: Path) -> None:
-    """Remove this account's metrics directories in *parent* that no running process has locked."""
+    """Remove the metrics directories in *parent* that this process's user owns and no running process has locked."""
     for directory in parent.glob("agentidp-metrics-locked-*"):
-        # O_NOFOLLOW refuses links, which other accounts can create in a directory that everybody may write to.
+        # O_NOFOLLOW refuses links, which other users can create in a directory that everybody may write to.
         with contextlib.suppress(OSError):
             lock_descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:

@@ -1,6 +1,6 @@
--- Consumes the key of a form that creates something, and sometimes deletes expired identifiers. Returns one row with created_id:
--- null or, if the key was consumed before, the id of the object that the form has created. If the key was consumed before,
--- nothing changes.
+-- Consumes the key of a form that creates something: stores the key's digest in the table used_identifiers, and sometimes deletes
+-- expired identifiers from this table. Returns one row with created_id: null or, if the key was consumed before, the id of the
+-- object that the form has created. If the key was consumed before, nothing changes.
 -- Parameters: organization_id; digest (32 bytes); expires_at (timestamptz): the instant from which the key is refused as too old;
 -- at (timestamptz).
 --

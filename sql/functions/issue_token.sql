@@ -1,7 +1,7 @@
 -- Authenticates a client, grants the scope for a resource, checks the quotas of the agent and of its organization, and counts the
 -- token that is issued at p_at, all or nothing. issue_token restricts the transaction to the organization's rows. The statement
--- oauth/issue_access_token describes the result and the parameters. sql/migrations/0004_conditions.sql defines the conditions of
--- active organizations and agents and of credentials.
+-- oauth/issue_access_token describes the result and the parameters. sql/migrations/0004_conditions.sql defines when an organization
+-- or an agent is active, and when a credential is valid.
 create or replace function issue_token(
     p_organization_id text,
     p_agent_id uuid,

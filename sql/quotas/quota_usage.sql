@@ -1,13 +1,13 @@
 -- Returns the quotas of an organization and of its agents, except deleted agents, with the usage in each quota's current window.
--- One row per quota, the organization's quotas first: agent_id and agent_name (null: a quota of the organization); quota_window:
--- hour, day or month; tokens; is_enforced; used: the tokens issued in the window; refused: the tokens that the quota has refused;
--- observed: the tokens that the quota would have refused if it had been enforced; count: the number of all matching quotas or,
--- without by_share, of the page's rows.
--- Parameters: organization_id; day; hour; agent_id: returns only the quotas of this agent (nil: of the organization, null: all);
--- by_share: whether to sort by the used share, greatest first, instead of by agent_id and window; min_percent: the minimum used
--- share; only_enforced: whether to leave out quotas that only observe; limit; offset; after_id and after_place: the agent_id (nil:
--- of the organization) and the window's position (1 to 3) in the last row of the previous page, or null.
--- If by_share is false, min_percent must be 0, because the usage is summed only for the rows of the page.
+-- The first token of a day stores, in a quota per month, the sum of the tokens of the month's other days.
+-- One row per quota: agent_id and agent_name: null for a quota of the organization; quota_window: hour, day or month; tokens;
+-- is_enforced; used: the tokens issued in the window; refused: the tokens that the quota has refused; observed: the tokens that the
+-- quota would have refused if it had been enforced; count: the number of matching quotas, but without by_share only of this page.
+-- Parameters: organization_id; day; hour; agent_id: the nil UUID for only the organization's quotas, an id for only the quotas of
+-- this agent, null for all quotas; by_share: true sorts by the used share, greatest first, and false by agent and window, the
+-- organization's quotas first; min_percent: the minimum used share, 0 without by_share; only_enforced: whether to leave out quotas
+-- that only observe; limit; offset; after_id and after_place: where the previous page ended, or null: the id of the agent (the nil
+-- UUID for the organization) and the window (1: hour, 2: day, 3: month).
 --
 -- example: by_share=false; limit=null; offset=0; after_id=null; after_place=null; min_percent=0; only_enforced=false
 -- max-pages-read: 500, for all quotas of the organization, and each day of the month for a quota per month without a stored sum
