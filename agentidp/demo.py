@@ -143,11 +143,22 @@ def _create_organization(transaction: Transaction) -> None:
     for agent_number, agent in enumerate(AGENTS):
         agent_ids[agent] = _add_agent(_move_back(transaction, 200 - 4 * agent_number), agent, expires_at)
     add_credential(_move_back(transaction, 95), agent_ids[UNUSED], label="test environment", expires_at=expires_at)
-    rule_id = _add_rule(_move_back(transaction, 92), settings, [str(agent_ids[agent]) for agent in PUBLIC_CLIENTS])
+    rule_members = {
+        "name": "staff",
+        "trust": {"issuer": PROVIDER, "claims": {"groups": "staff"}},
+        "agentIds": [str(agent_ids[agent]) for agent in PUBLIC_CLIENTS],
+        "resources": [{"resource": TICKETS, "scopes": SERVERS[TICKETS][1]}],
+    }
+    rule_row = add_rule(_move_back(transaction, 92), settings, NewDelegationRuleSchema().load(rule_members))
     update_agent(_move_back(transaction, SUSPENDED.last - 1), agent_ids[SUSPENDED], {"status": "suspended"})
     for agent, person, days_ago in GRANTS:
-        _add_grant(_move_back(transaction, days_ago), agent_ids[agent], rule_id, person)
-    _replace_leaked_secret(transaction, agent_ids[ROTATED], expires_at)
+        _add_grant(_move_back(transaction, days_ago), agent_ids[agent], rule_row.delegation_rule_id, person)
+    leak_days_ago, agent_id = LEAK.count_days_since(transaction.at.date()), agent_ids[ROTATED]
+    [leaked_credential_row] = transaction.fetch("agents/list_credentials", agent_id=agent_id)
+    rotation_transaction = _move_back(transaction, leak_days_ago, LEAK.hours.start - 1)
+    add_credential(rotation_transaction, agent_id, label="production, rotated", expires_at=expires_at)
+    revocation_transaction = _move_back(transaction, leak_days_ago, LEAK.hours.start)
+    end_credential(revocation_transaction, agent_id, leaked_credential_row.credential_id)
     _add_usage(transaction, agent_ids)
 
 
@@ -167,26 +178,6 @@ def _add_agent(transaction: Transaction, agent: DemoAgent, expires_at: datetime)
     jwks = PUBLIC_JWKS if agent in PUBLIC_CLIENTS else None
     add_credential(transaction, agent_id, label="production", expires_at=expires_at, jwks=jwks)
     return agent_id
-
-
-def _add_rule(transaction: Transaction, settings: Settings, agent_ids: list[str]) -> UUID:
-    rule_members = {
-        "name": "staff",
-        "trust": {"issuer": PROVIDER, "claims": {"groups": "staff"}},
-        "agentIds": agent_ids,
-        "resources": [{"resource": TICKETS, "scopes": SERVERS[TICKETS][1]}],
-    }
-    rule_id: UUID = add_rule(transaction, settings, NewDelegationRuleSchema().load(rule_members)).delegation_rule_id
-    return rule_id
-
-
-def _replace_leaked_secret(transaction: Transaction, agent_id: UUID, expires_at: datetime) -> None:
-    [leaked_credential_row] = transaction.fetch("agents/list_credentials", agent_id=agent_id)
-    days_ago = LEAK.count_days_since(transaction.at.date())
-    rotation_transaction = _move_back(transaction, days_ago, LEAK.hours.start - 1)
-    add_credential(rotation_transaction, agent_id, label="production, rotated", expires_at=expires_at)
-    revocation_transaction = _move_back(transaction, days_ago, LEAK.hours.start)
-    end_credential(revocation_transaction, agent_id, leaked_credential_row.credential_id)
 
 
 def _add_grant(transaction: Transaction, agent_id: UUID, rule_id: UUID, person: str) -> None:
@@ -224,17 +215,12 @@ def generate_traffic(at: datetime) -> Iterator[tuple[DemoAgent, datetime, list[i
                 starts_at = midnight + timedelta(days=-days_ago, hours=hour)
                 mean_counts = _compute_means(agent, starts_at, days_ago, incidents_by_day.get(days_ago))
                 elapsed_share = min(1, (at - starts_at) / timedelta(hours=1))
-                hour_counts = _draw_counts(mean_counts, elapsed_share, random)
-                if any(hour_counts):
-                    yield agent, starts_at, hour_counts
-
-
-def _draw_counts(mean_counts: list[float], elapsed_share: float, random: Random) -> list[int]:
-    # Adding a random fraction before int() rounds down keeps the mean.
-    token_count, api_request_count, rejection_count = (
-        int((mean * random.uniform(2 / 3, 4 / 3) + random.random()) * elapsed_share) for mean in mean_counts
-    )
-    return [token_count, token_count + api_request_count, rejection_count]
+                # Adding a random fraction before int() rounds down keeps the mean.
+                token_count, api_request_count, rejection_count = (
+                    int((mean * random.uniform(2 / 3, 4 / 3) + random.random()) * elapsed_share) for mean in mean_counts
+                )
+                if token_count or api_request_count or rejection_count:
+                    yield agent, starts_at, [token_count, token_count + api_request_count, rejection_count]
 
 
 def _compute_means(agent: DemoAgent, starts_at: datetime, days_ago: int, incident: Incident | None) -> list[float]:
