@@ -47,7 +47,7 @@ SLOW_FOR = 600.0
 """Seconds for which an organization counts as slow after a slow fetch of keys for it."""
 
 MAX_FETCHES_OF_SLOW = MAX_FETCHES // 2
-"""Maximum concurrent fetches of keys for all organizations with slow fetches together."""
+"""Maximum concurrent fetches of keys for all organizations that count as slow, in total."""
 
 MAX_WAITING, MAX_WAITING_PER_ORGANIZATION = 6, 2
 """Maximum concurrent requests that wait for keys or exchange a code at a provider, in total and per organization. A

@@ -41,8 +41,8 @@ class RuleCache(Generic[Key, Value]):
             if characters > self._max_characters:
                 return
             while sum(self._characters.values()) + characters > self._max_characters:
-                largest_organization_id = max(self._characters, key=self._characters.__getitem__)
-                del self._lists[largest_organization_id], self._characters[largest_organization_id]
+                evicted_organization_id = max(self._characters, key=self._characters.__getitem__)
+                del self._lists[evicted_organization_id], self._characters[evicted_organization_id]
             self._lists.setdefault(organization_id, {})[key] = values, characters
             self._characters[organization_id] = self._characters.get(organization_id, 0) + characters
 

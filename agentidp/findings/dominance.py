@@ -25,7 +25,7 @@ def build_call(query: FindingsQuery) -> Call:
 
 def first_day(today: date) -> date:
     """Return the first day that counts: the first of the month or, in its first week, a week before the first."""
-    # Without the week before, a job in the first night of the month would have nearly all tokens of the month.
+    # The week before counts, because a job in the month's first night would otherwise have nearly all tokens.
     first = today.replace(day=1)
     return first if today.day > thresholds.DOMINANCE_DAYS else first - timedelta(days=thresholds.DOMINANCE_DAYS)
 

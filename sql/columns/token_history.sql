@@ -1,6 +1,6 @@
--- Selects the tokens by hour of the agents in the CTE "candidates", one row per agent. history has one entry per counter row:
--- the number of days since first_day, and the tokens by hour. A day has one counter row per slot. A statement includes this query
--- as {token_history}.
+-- Selects, for each agent in the CTE "candidates", one row with its hourly tokens. The column history is an array with one entry
+-- per counter row: the number of days since first_day, and the 24 hourly counts. A day can have several counter rows. A statement
+-- includes this query as {token_history}.
 -- Parameters: organization_id, first_day, until: the day after the last day.
 select
     agents.agent_id, agents.name as agent_name,

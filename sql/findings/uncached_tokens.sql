@@ -47,8 +47,8 @@ suspect_days as materialized (
     select
         days.agent_id,
         days.tokens - coalesce(counted.tokens, 0) as tokens,
-        -- counted.tokens is null if all tokens of the day count. Otherwise the hours of the tokens that count are unknown, so the
-        -- agent is assumed to need only one token on the day.
+        -- counted.tokens is null if no token of the day is left out. Otherwise the hours in which the agent needed the remaining
+        -- tokens are unknown, so the agent is assumed to need only one token on the day.
         case when counted.tokens is null then days.fewest else 1 end as fewest
     from days
     left join lateral (

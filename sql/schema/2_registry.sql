@@ -88,7 +88,7 @@ create table credentials (
     last_used_at timestamptz,
     revoked_at timestamptz,
     jwks jsonb,
-    -- The rule of trust in the form of the API. A rule never changes, but an erasure of the agent empties it.
+    -- The rule of trust, as the JSON object of the API. A rule never changes, but erasing the agent makes the object empty.
     trust jsonb,
     -- The first half of the SHA-256 of the rule's issuer and subject, by which the rule for a token without client_id is found. It
     -- is a column, because under row-level security an index scan can compare columns but not results of functions such as ->>.
